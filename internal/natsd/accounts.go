@@ -1,0 +1,146 @@
+package natsd
+
+import (
+	"crypto/rand"
+	"fmt"
+	"slices"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/crypto/bcrypt"
+)
+
+// Role says what an in-process connection may do. Its text is the name of the
+// user that the connection logs in as.
+type Role string
+
+const (
+	// Node is the node's own work: full rights in CORE.
+	Node Role = "holdfast-node"
+	// Gateway is for what answers clients. It may not publish to the subjects
+	// of the context nor to those of JetStream, so that no reply subject of a
+	// client's choosing can write anything.
+	Gateway Role = "holdfast-gateway"
+)
+
+// The remaining users: the operator's commands, and clients that show no
+// credentials.
+const (
+	adminUser     = "holdfast-admin"
+	anonymousUser = "holdfast-anonymous"
+)
+
+const (
+	coreAccount   = "CORE"
+	edgeAccount   = "EDGE"
+	systemAccount = "SYS"
+)
+
+// The passwords that are hashed here are random and long, or guarded by the
+// network; the hash never leaves the process. So it may be the cheapest: a
+// login costs about a millisecond.
+const bcryptCost = bcrypt.MinCost
+
+func isReservedUser(name string) bool {
+	return slices.Contains([]string{string(Node), string(Gateway), adminUser, anonymousUser}, name)
+}
+
+// clientSubjects are what EDGE imports from CORE and its clients may publish to.
+func clientSubjects(context string) []string {
+	return []string{context + ".cmd.>", context + ".get.>", context + ".history.>", "$SRV.>"}
+}
+
+// addAccounts puts the accounts into o. It goes through the text form, which
+// is the only one where an account can be given JetStream before the start.
+func addAccounts(o *server.Options, context string) error {
+	var exports, imports string
+	for _, subject := range clientSubjects(context) {
+		// One request for discovery has as many answers as there are services.
+		response := "singleton"
+		if subject == "$SRV.>" {
+			response = "stream"
+		}
+		exports += fmt.Sprintf("{service: %q, response: %s, accounts: [%s]}\n", subject, response, edgeAccount)
+		imports += fmt.Sprintf("{service: {account: %s, subject: %q}}\n", coreAccount, subject)
+	}
+	text := fmt.Sprintf(`
+accounts {
+  %s { jetstream: enabled, exports: [%s] }
+  %s { imports: [%s] }
+  %s {}
+}
+system_account: %s
+`, coreAccount, exports, edgeAccount, imports, systemAccount, systemAccount)
+	if err := o.ProcessConfigString(text); err != nil {
+		return fmt.Errorf("configure accounts: %w", err)
+	}
+	return nil
+}
+
+// credentials are the random passwords of one run.
+type credentials struct {
+	node, gateway, admin string
+}
+
+func newCredentials() credentials {
+	return credentials{node: rand.Text(), gateway: rand.Text(), admin: rand.Text()}
+}
+
+func (c credentials) of(role Role) (password string, ok bool) {
+	switch role {
+	case Node:
+		return c.node, true
+	case Gateway:
+		return c.gateway, true
+	default:
+		return "", false
+	}
+}
+
+// addUsers puts the users into o, which has its accounts already.
+func addUsers(o *server.Options, cfg Config, c credentials) error {
+	inProcess := map[string]struct{}{"IN_PROCESS": {}}
+	overTCP := map[string]struct{}{"STANDARD": {}}
+	core, edge := account(o, coreAccount), account(o, edgeAccount)
+
+	client := &server.User{Username: cfg.ClientUser, Password: cfg.ClientPassword}
+	if cfg.ClientUser == "" {
+		// Nobody is told this password: the user is given to those who show none.
+		client.Username, client.Password = anonymousUser, rand.Text()
+		o.NoAuthUser = anonymousUser
+	}
+	client.Account = edge
+	client.Permissions = &server.Permissions{
+		Publish:   &server.SubjectPermission{Allow: clientSubjects(cfg.Context)},
+		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
+	}
+
+	o.Users = []*server.User{
+		{Username: string(Node), Password: c.node, Account: core, AllowedConnectionTypes: inProcess},
+		{
+			Username: string(Gateway), Password: c.gateway, Account: core, AllowedConnectionTypes: inProcess,
+			Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: gatewayDenied(cfg.Context)}},
+		},
+		{Username: adminUser, Password: c.admin, Account: core, AllowedConnectionTypes: overTCP},
+		client,
+	}
+	for _, u := range o.Users {
+		hash, err := bcrypt.GenerateFromPassword([]byte(u.Password), bcryptCost)
+		if err != nil {
+			return fmt.Errorf("hash password of user %s: %w", u.Username, err)
+		}
+		u.Password = string(hash)
+	}
+	return nil
+}
+
+// gatewayDenied covers the log, the snapshots and everything else of the
+// context that a stream may hold, and what the server or nats.go keeps in
+// streams of its own: JetStream's interface, key-value and object stores.
+func gatewayDenied(context string) []string {
+	return []string{context + ".>", "$JS.>", "$KV.>", "$O.>"}
+}
+
+func account(o *server.Options, name string) *server.Account {
+	i := slices.IndexFunc(o.Accounts, func(a *server.Account) bool { return a.Name == name })
+	return o.Accounts[i]
+}

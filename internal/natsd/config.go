@@ -1,0 +1,175 @@
+package natsd
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"regexp"
+	"strconv"
+)
+
+const (
+	defaultName       = "holdfast"
+	defaultMaxPayload = 1 << 20
+	// Above this nats-server itself warns.
+	highestMaxPayload = 8 << 20
+)
+
+// Config is what a server is started with. DataDir and Context have no default.
+type Config struct {
+	// Name is the server's name, by which the other members of a cluster know
+	// its data: it must be unique among them and stay the same. Default "holdfast".
+	Name string
+	// DataDir is the folder that holds everything of this server. It is made
+	// when missing, and belongs to one server at a time.
+	DataDir string
+	// Listen is the host:port for clients; port 0 takes a random free one.
+	// Empty means no listener: connections are in process only.
+	Listen string
+	// Context is the bounded context whose subjects clients may use, for
+	// instance "demo": one subject token of letters, digits, "_" and "-".
+	Context string
+	// ClientUser and ClientPassword, when set, are what clients log in with.
+	// When empty, whoever connects without credentials is a client; this is
+	// refused unless Listen is a loopback address. A password has at most 72 bytes.
+	ClientUser, ClientPassword string
+	// RelaxedSync acknowledges messages before they are fsynced. What was
+	// acknowledged may then be lost: only for benchmarks.
+	RelaxedSync bool
+	// MaxPayload is the largest message, headers included, in bytes: at most
+	// 8 MiB, default 1 MiB.
+	MaxPayload int32
+	// TLS, when set, is required of clients that connect to Listen.
+	TLS *tls.Config
+	// Cluster makes the server a member of a JetStream cluster. Nil means
+	// that it is alone.
+	Cluster *Cluster
+	// Logger receives what the server logs: notices at debug level, warnings
+	// as such, errors and what is fatal to the server as errors. Default
+	// slog.Default().
+	Logger *slog.Logger
+}
+
+// Cluster is what a member of a JetStream cluster knows of the others. All
+// members have the same Name, Routes and Secret.
+type Cluster struct {
+	// Name is the name of the cluster.
+	Name string
+	// Listen is the host:port at which this member awaits the others. The
+	// port is fixed, not 0.
+	Listen string
+	// Routes are the host:port of all members, this one included. Their
+	// number is the size of the cluster.
+	Routes []string
+	// Secret is the password that members show one another. It may only be
+	// empty when Listen is a loopback address.
+	Secret string
+	// TLS, when set, is used between members in both directions.
+	TLS *tls.Config
+}
+
+var contextToken = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
+
+// withDefaults returns c with what was left empty filled in, or an error that
+// names the field that is wrong.
+func (c Config) withDefaults() (Config, error) {
+	if c.Name == "" {
+		c.Name = defaultName
+	}
+	if c.MaxPayload == 0 {
+		c.MaxPayload = defaultMaxPayload
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.DataDir == "" {
+		return c, errors.New("DataDir is empty: name the folder that is to hold the data")
+	}
+	if !contextToken.MatchString(c.Context) {
+		return c, fmt.Errorf("Context %q: needs letters, digits, _ or -, the first of them a letter or digit", c.Context)
+	}
+	if c.MaxPayload < 0 || c.MaxPayload > highestMaxPayload {
+		return c, fmt.Errorf("MaxPayload %d: choose 1 to %d bytes", c.MaxPayload, highestMaxPayload)
+	}
+	if err := c.validateClients(); err != nil {
+		return c, err
+	}
+	return c, c.validateCluster()
+}
+
+func (c Config) validateClients() error {
+	if (c.ClientUser == "") != (c.ClientPassword == "") {
+		return errors.New("ClientUser and ClientPassword: set both or neither")
+	}
+	if isReservedUser(c.ClientUser) {
+		return fmt.Errorf("ClientUser %q is a user of Holdfast's own: choose another name", c.ClientUser)
+	}
+	if len(c.ClientPassword) > 72 {
+		return fmt.Errorf("ClientPassword has %d bytes: choose one of at most 72", len(c.ClientPassword))
+	}
+	if c.Listen == "" {
+		return nil
+	}
+	host, _, err := splitAddress(c.Listen)
+	if err != nil {
+		return fmt.Errorf("Listen %q: %w", c.Listen, err)
+	}
+	if c.ClientPassword == "" && !isLoopback(host) {
+		return fmt.Errorf("Listen %q can be reached from other machines, but ClientPassword is empty:"+
+			" set ClientUser and ClientPassword, or listen on 127.0.0.1", c.Listen)
+	}
+	return nil
+}
+
+func (c Config) validateCluster() error {
+	cl := c.Cluster
+	if cl == nil {
+		return nil
+	}
+	if cl.Name == "" {
+		return errors.New("Cluster.Name is empty: give all members the same name")
+	}
+	// The server waits for its client listener before it opens the one for routes.
+	if c.Listen == "" {
+		return errors.New("Listen is empty: a member of a cluster needs one, for instance 127.0.0.1:0")
+	}
+	host, port, err := splitAddress(cl.Listen)
+	if err != nil {
+		return fmt.Errorf("Cluster.Listen %q: %w", cl.Listen, err)
+	}
+	if port == 0 {
+		return fmt.Errorf("Cluster.Listen %q: choose a fixed port, the other members have to know it", cl.Listen)
+	}
+	if cl.Secret == "" && !isLoopback(host) {
+		return fmt.Errorf("Cluster.Listen %q can be reached from other machines, but Cluster.Secret is empty:"+
+			" set the same secret for all members, or listen on 127.0.0.1", cl.Listen)
+	}
+	if len(cl.Routes) < 2 {
+		return fmt.Errorf("Cluster.Routes has %d addresses: list all members, this one included", len(cl.Routes))
+	}
+	for _, r := range cl.Routes {
+		if _, _, err := splitAddress(r); err != nil {
+			return fmt.Errorf("Cluster.Routes %q: %w", r, err)
+		}
+	}
+	return nil
+}
+
+func splitAddress(address string) (host string, port int, err error) {
+	host, p, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, errors.New("needs the form host:port, for instance 127.0.0.1:4222")
+	}
+	n, err := strconv.ParseUint(p, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("port %q: choose a number from 0 to 65535", p)
+	}
+	return host, int(n), nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

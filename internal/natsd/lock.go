@@ -1,0 +1,81 @@
+package natsd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// ErrFolderInUse is the error of a start on a data folder that another server,
+// in this or another process, owns.
+var ErrFolderInUse = errors.New("data folder is in use")
+
+const lockFile = "holdfast.lock"
+
+// folderLock is the ownership of a data folder. The kernel takes it back when
+// the process ends, however it ends.
+type folderLock struct {
+	file *os.File
+}
+
+// lockFolder takes ownership of dir, which exists. The file stays where it is
+// afterwards: to remove it would let two servers lock two files of one name.
+func lockFolder(dir string) (*folderLock, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	if err := flock(f); err != nil {
+		defer f.Close()
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("lock data folder %s: %w", dir, err)
+		}
+		return nil, fmt.Errorf("%w: %s belongs to %s; stop that server or choose another folder",
+			ErrFolderInUse, dir, holder(f))
+	}
+	if err := writePID(f); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("write lock of data folder %s: %w", dir, err)
+	}
+	return &folderLock{file: f}, nil
+}
+
+func flock(f *os.File) error {
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}
+
+func writePID(f *os.File) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	return err
+}
+
+// holder says who holds the lock: it may not have written its pid yet.
+func holder(f *os.File) string {
+	b, err := io.ReadAll(io.LimitReader(f, 32))
+	pid := strings.TrimSpace(string(b))
+	if err != nil || pid == "" {
+		return "another process"
+	}
+	return "the process with pid " + pid
+}
+
+// release gives the folder up. Closing the file is what unlocks it.
+func (l *folderLock) release() error {
+	if err := l.file.Close(); err != nil {
+		return fmt.Errorf("release lock: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+package messages
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// A Kind says what a subject is for.
+type Kind string
+
+// The kinds, with the subjects that they stand in.
+const (
+	// KindLog: <context>.log.<partition>.<type>.<id>, one literal subject an aggregate.
+	KindLog Kind = "log"
+	// KindSnapshot: <context>.snap.<type>.<id>.
+	KindSnapshot Kind = "snap"
+	// KindCommand: <context>.cmd.<type>.<id>.<Command>.
+	KindCommand Kind = "cmd"
+	// KindGet: <context>.get.<type>.<id>.
+	KindGet Kind = "get"
+	// KindHistory: <context>.history.<type>.<id>.
+	KindHistory Kind = "history"
+)
+
+// A Subject is one of ours. Which fields it has depends on its kind.
+type Subject struct {
+	Context   Context
+	Kind      Kind
+	Partition uint32 // of KindLog
+	Type      string
+	ID        ID
+	Name      string // the command's short name, of KindCommand
+}
+
+// String gives the subject as it stands on the wire.
+func (s Subject) String() string {
+	var b strings.Builder
+	b.Grow(len(s.Context) + len(s.Type) + len(s.ID.encoded) + len(s.Name) + 20)
+	b.WriteString(string(s.Context))
+	b.WriteByte('.')
+	b.WriteString(string(s.Kind))
+	if s.Kind == KindLog {
+		b.WriteByte('.')
+		b.WriteString(strconv.FormatUint(uint64(s.Partition), 10))
+	}
+	b.WriteByte('.')
+	b.WriteString(s.Type)
+	b.WriteByte('.')
+	b.WriteString(s.ID.encoded)
+	if s.Kind == KindCommand {
+		b.WriteByte('.')
+		b.WriteString(s.Name)
+	}
+	return b.String()
+}
+
+// forms tells for each kind how many tokens follow it, and how they are called.
+var forms = map[Kind]struct {
+	tokens int
+	form   string
+}{
+	KindLog:      {3, "<context>.log.<partition>.<type>.<id>"},
+	KindSnapshot: {2, "<context>.snap.<type>.<id>"},
+	KindCommand:  {3, "<context>.cmd.<type>.<id>.<Command>"},
+	KindGet:      {2, "<context>.get.<type>.<id>"},
+	KindHistory:  {2, "<context>.history.<type>.<id>"},
+}
+
+// ParseSubject reads a subject. Its error names the part that is wrong.
+func ParseSubject(s string) (Subject, error) {
+	tokens := strings.Split(s, ".")
+	if len(tokens) < 2 {
+		return Subject{}, fmt.Errorf("subject %q: want <context>.<kind>.…", s)
+	}
+	sub := Subject{Kind: Kind(tokens[1])}
+	form, ok := forms[sub.Kind]
+	if !ok {
+		return Subject{}, fmt.Errorf("subject %q: the kind %q is unknown", s, tokens[1])
+	}
+	var err error
+	if sub.Context, err = ParseContext(tokens[0]); err != nil {
+		return Subject{}, err
+	}
+	rest := tokens[2:]
+	if len(rest) != form.tokens {
+		return Subject{}, fmt.Errorf("subject %q: want %s, where a dot in an id is written =2E", s, form.form)
+	}
+	if sub.Kind == KindLog {
+		p, err := strconv.ParseUint(rest[0], 10, 32)
+		if err != nil || strconv.FormatUint(p, 10) != rest[0] {
+			return Subject{}, fmt.Errorf("subject %q: the partition %q is not a number", s, rest[0])
+		}
+		sub.Partition, rest = uint32(p), rest[1:]
+	}
+	if sub.Type, err = ParseType(rest[0]); err != nil {
+		return Subject{}, err
+	}
+	if sub.ID, err = ParseID(rest[1]); err != nil {
+		return Subject{}, err
+	}
+	if sub.Kind == KindCommand {
+		if sub.Name, err = ParseName(rest[2]); err != nil {
+			return Subject{}, err
+		}
+	}
+	return sub, nil
+}
+
+// ParseType reads the name of an aggregate type: a small letter, then small letters,
+// digits, '-' and '_', 64 at most.
+func ParseType(s string) (string, error) {
+	if !typeForm.MatchString(s) {
+		return "", fmt.Errorf("type %q: want a small letter, then small letters, digits, '-' and '_', 64 at most", s)
+	}
+	return s, nil
+}
+
+// ParseName reads a message's short name: a letter, then letters, digits and '_', 128
+// at most.
+func ParseName(s string) (string, error) {
+	if !nameForm.MatchString(s) {
+		return "", fmt.Errorf("command %q: want a letter, then letters, digits and '_', 128 at most", s)
+	}
+	return s, nil
+}
+
+// ParseRef reads "<type>/<encoded id>", the form in which bodies and the command line
+// name an aggregate.
+func ParseRef(s string) (typ string, id ID, err error) {
+	typ, rest, ok := strings.Cut(s, "/")
+	if !ok {
+		return "", ID{}, fmt.Errorf("ref %q: want <type>/<id>, as in account/a-1", s)
+	}
+	if typ, err = ParseType(typ); err != nil {
+		return "", ID{}, err
+	}
+	id, err = ParseID(rest)
+	return typ, id, err
+}
+
+// FormatRef gives what [ParseRef] reads.
+func FormatRef(typ string, id ID) string { return typ + "/" + id.encoded }

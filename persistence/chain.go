@@ -1,0 +1,221 @@
+package persistence
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/messages"
+)
+
+// NewHead is the head of an aggregate to which nothing has happened.
+func NewHead(c messages.Context, ref holdfast.Ref) (Head, error) {
+	id, err := messages.EncodeID(ref.ID)
+	if err != nil {
+		return Head{}, holdfast.Errorf(holdfast.CodeMalformed, "%w", err)
+	}
+	return Head{Digest: messages.FirstDigest(c, ref.Type, id)}, nil
+}
+
+// Seal makes the commit that follows h of the changes, and its body. The id is unique
+// to the attempt. The commit has no position yet.
+func (h Head) Seal(id string, changes []*messages.Change) (Commit, error) {
+	c := &messages.Commit{
+		Format:       messages.CommitFormat,
+		Id:           id,
+		FirstVersion: uint64(h.Version) + 1,
+		LastVersion:  uint64(h.Version),
+		Changes:      changes,
+	}
+	if !h.Time.IsZero() {
+		c.Time = h.Time.UnixNano()
+	}
+	for _, ch := range changes {
+		c.LastVersion += uint64(len(ch.Events))
+		c.Time = max(c.Time, ch.Time)
+	}
+	c.SetBefore(h.sequences())
+	body, _, err := c.Seal(h.Digest)
+	if err != nil {
+		return Commit{}, holdfast.Errorf(holdfast.CodeInternal, "%w", err)
+	}
+	return Commit{Commit: c, Body: body}, nil
+}
+
+// sequences of the last commit and those before it, newest first, 33 at most.
+func (h Head) sequences() []uint64 {
+	if h.Position.IsZero() {
+		return nil
+	}
+	seqs := make([]uint64, 0, messages.MaxTrail+1)
+	seqs = append(seqs, h.Position.Sequence())
+	return append(seqs, h.Before[:min(len(h.Before), messages.MaxTrail)]...)
+}
+
+// Follow checks that c is the commit that follows h, and gives the head after it. The
+// error is ErrCorrupt and says what does not fit: a gap in the versions, a link to
+// another commit, a time before the last, or a digest that does not chain.
+func (h Head) Follow(c Commit) (Head, error) {
+	if c.FirstVersion != uint64(h.Version)+1 {
+		return h, corrupt(c, "it starts at version %d, but version %d came before: %w", c.FirstVersion, h.Version, errGap)
+	}
+	if c.Previous != h.Position.Sequence() {
+		return h, corrupt(c, "it names %d as its previous commit, which is %s", c.Previous, h.Position)
+	}
+	if !h.Time.IsZero() && c.Time < h.Time.UnixNano() {
+		return h, corrupt(c, "its time runs backwards")
+	}
+	want, err := messages.ChainedDigest(h.Digest, c.Body)
+	if err != nil {
+		return h, corrupt(c, "%w", err)
+	}
+	if string(want[:]) != string(c.Digest) {
+		return h, corrupt(c, "its digest does not chain to the previous commit's: one of the two was altered")
+	}
+	return c.Head(), nil
+}
+
+var errGap = fmt.Errorf("events are missing in between")
+
+func corrupt(c Commit, format string, args ...any) error {
+	return holdfast.Errorf(holdfast.CodeCorrupt, "commit at %s: %w", c.Position, fmt.Errorf(format, args...))
+}
+
+// Open reads a commit that stands at position. The error is ErrCorrupt.
+func Open(position holdfast.Position, body []byte) (Commit, error) {
+	c, err := messages.OpenCommit(body)
+	if err != nil {
+		return Commit{}, holdfast.Errorf(holdfast.CodeCorrupt, "commit at %s: %w", position, err)
+	}
+	return Commit{Commit: c, Position: position, Body: body}, nil
+}
+
+// Head is where the log ends after c, by what c itself says: for a commit that was just
+// sealed, or whose chain is checked otherwise.
+func (c Commit) Head() Head {
+	h := Head{
+		Version:  holdfast.Version(c.LastVersion),
+		Position: c.Position,
+		Before:   c.Before(),
+		Time:     time.Unix(0, c.Time).UTC(),
+	}
+	copy(h.Digest[:], c.Digest)
+	return h
+}
+
+// FollowAll checks a run of commits, oldest first, that follows h, and gives the head
+// after the last.
+func (h Head) FollowAll(commits []Commit) (Head, error) {
+	var err error
+	for _, c := range commits {
+		if h, err = h.Follow(c); err != nil {
+			return h, err
+		}
+	}
+	return h, nil
+}
+
+// Equal reports whether g and h are one place in one chain.
+func (h Head) Equal(g Head) bool {
+	return h.Version == g.Version && h.Position == g.Position && h.Digest == g.Digest
+}
+
+// EncodeSnapshot gives a snapshot's body.
+func EncodeSnapshot(s Snapshot) ([]byte, error) {
+	return (&messages.Snapshot{
+		Format:      messages.SnapshotFormat,
+		Fingerprint: s.Fingerprint,
+		Version:     uint64(s.Head.Version),
+		Sequence:    s.Head.Position.Sequence(),
+		Trail:       messages.Distances(s.Head.Position.Sequence(), s.Head.Before),
+		Digest:      s.Head.Digest[:],
+		Time:        s.Head.Time.UnixNano(),
+		Recent:      s.Recent,
+		State:       s.State,
+	}).Seal()
+}
+
+// DecodeSnapshot reads a snapshot's body, of an aggregate in that partition. The error
+// says why it cannot be used; a fingerprint other than the wanted one is such a reason.
+func DecodeSnapshot(body []byte, partition uint32, fingerprint string) (*Snapshot, error) {
+	m, err := messages.OpenSnapshot(body)
+	if err != nil {
+		return nil, err
+	}
+	if m.Fingerprint != fingerprint {
+		return nil, fmt.Errorf("snapshot: it is of another form of the state (%s, wanted %s)", m.Fingerprint, fingerprint)
+	}
+	if m.KeyId != "" {
+		return nil, fmt.Errorf("snapshot: it is encrypted with the key %q, which this build does not have", m.KeyId)
+	}
+	s := &Snapshot{
+		Head: Head{
+			Version:  holdfast.Version(m.Version),
+			Position: holdfast.NewPosition(partition, m.Sequence),
+			Before:   m.Before(),
+			Time:     time.Unix(0, m.Time).UTC(),
+		},
+		Fingerprint: m.Fingerprint,
+		Recent:      m.Recent,
+		State:       m.State,
+	}
+	copy(s.Head.Digest[:], m.Digest)
+	return s, nil
+}
+
+// DecodeEvent reads an event as it was recorded. The error is ErrCorrupt: the log holds
+// what this build cannot read.
+func DecodeEvent(def holdfast.Definition, e *messages.Event) (holdfast.Event, error) {
+	if e.KeyId != "" {
+		return nil, holdfast.Errorf(holdfast.CodeCorrupt, "the event %s is encrypted with the key %q, which this build does not have", e.Type, e.KeyId)
+	}
+	if e.Schema != messages.SchemaProtobuf {
+		return nil, holdfast.Errorf(holdfast.CodeCorrupt, "the event %s has schema %d, which this build does not know", e.Type, e.Schema)
+	}
+	ev, ok := def.NewEvent(e.Type)
+	if !ok {
+		return nil, holdfast.Errorf(holdfast.CodeCorrupt, "type %s has neither Evolve nor Upcast for the recorded event %s", def.Name(), e.Type)
+	}
+	if err := proto.Unmarshal(e.Data, ev); err != nil {
+		return nil, holdfast.Errorf(holdfast.CodeCorrupt, "the event %s cannot be decoded: %w", e.Type, err)
+	}
+	return ev, nil
+}
+
+// EncodeEvent gives an event in the form in which it is recorded.
+func EncodeEvent(e holdfast.Event) (*messages.Event, error) {
+	data, err := proto.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("encode event %s: %w", proto.MessageName(e), err)
+	}
+	return &messages.Event{Type: string(proto.MessageName(e)), Schema: messages.SchemaProtobuf, Data: data}, nil
+}
+
+// Fold gives the state after recorded events. It panics when a function of the domain
+// does.
+func Fold(def holdfast.Definition, state any, events []*messages.Event) (any, error) {
+	for _, recorded := range events {
+		e, err := DecodeEvent(def, recorded)
+		if err != nil {
+			return nil, err
+		}
+		if state, err = def.Apply(state, e); err != nil {
+			return nil, holdfast.Errorf(holdfast.CodeCorrupt, "%w", err)
+		}
+	}
+	return state, nil
+}
+
+// Start gives the state from which l's commits are folded.
+func (l Loaded) Start(def holdfast.Definition) (any, error) {
+	if l.Snapshot == nil {
+		return def.Zero(), nil
+	}
+	saved := def.NewSaved()
+	if err := proto.Unmarshal(l.Snapshot.State, saved); err != nil {
+		return nil, holdfast.Errorf(holdfast.CodeCorrupt, "decode snapshot: %w", err)
+	}
+	return def.Load(saved), nil
+}
