@@ -62,6 +62,7 @@ func (t *Type[S]) define(parts []Part[S]) error {
 	if len(t.commands) == 0 && len(t.events) == 0 {
 		return fmt.Errorf("it has neither a Decide nor an Evolve")
 	}
+	t.snapshot.computeFingerprint()
 	if err := t.checkUpcasts(); err != nil {
 		return err
 	}

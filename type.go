@@ -42,6 +42,8 @@ type snapshot[S any] struct {
 	every    int
 	when     func(S) bool
 	revision int
+
+	fingerprint string
 }
 
 type recorded struct {
@@ -246,12 +248,14 @@ func (t *Type[S]) SnapshotDue(state any, events int) bool {
 }
 
 // Fingerprint implements [Definition].
-func (t *Type[S]) Fingerprint() string {
-	if t.snapshot.typ == nil {
-		return ""
+func (t *Type[S]) Fingerprint() string { return t.snapshot.fingerprint }
+
+func (s *snapshot[S]) computeFingerprint() {
+	if s.typ == nil {
+		return
 	}
 	h := sha256.New()
-	fmt.Fprintf(h, "revision %d\n", t.snapshot.revision)
-	describeForm(h, t.snapshot.typ.Descriptor(), map[protoreflect.FullName]bool{})
-	return hex.EncodeToString(h.Sum(nil)[:8])
+	fmt.Fprintf(h, "revision %d\n", s.revision)
+	describeForm(h, s.typ.Descriptor(), map[protoreflect.FullName]bool{})
+	s.fingerprint = hex.EncodeToString(h.Sum(nil)[:8])
 }

@@ -1,0 +1,178 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/persistence"
+)
+
+// An aggregate is one activation: the actor that does what its engine says.
+type aggregate struct {
+	host    *Host
+	ref     holdfast.Ref
+	head    persistence.Head // before anything has happened
+	engine  *Engine
+	mailbox mailbox
+	pid     *actor.PID
+	used    atomic.Int64 // the host's tick when it was last asked
+	gone    bool
+}
+
+// What the aggregate hears beside requests.
+type (
+	loaded struct {
+		persistence.Loaded
+		err error
+	}
+	appended struct {
+		head persistence.Head
+		err  error
+	}
+	found struct {
+		request *Request
+		first   *holdfast.Receipt
+		err     error
+	}
+	passivate struct{}
+	drain     struct{}
+)
+
+// Receive implements [actor.Actor].
+func (a *aggregate) Receive(ctx actor.Context) {
+	if a.gone {
+		return
+	}
+	defer a.recover(ctx)
+	switch m := ctx.Message().(type) {
+	case *Request:
+		a.engine.Ask(m)
+	case *appended:
+		a.engine.Appended(m.head, m.err)
+	case *loaded:
+		a.engine.Loaded(m.Loaded, m.err)
+	case *found:
+		a.engine.Found(m.request, m.first, m.err)
+	case passivate:
+		a.engine.Passivate()
+	case drain:
+		a.engine.Drain()
+	case *actor.Stopping:
+		a.engine.Abandon()
+	}
+	a.engine.Each(func(e Effect) { a.perform(ctx, e) })
+}
+
+// recover ends the activation when the runtime itself has a bug: nothing of it can be
+// trusted, but nobody is left waiting.
+func (a *aggregate) recover(ctx actor.Context) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	a.host.log.Error("the runtime has a bug: an aggregate was stopped", "aggregate", a.ref.String(), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	a.engine.Abandon()
+	a.engine.Each(func(e Effect) { a.perform(ctx, e) })
+}
+
+func (a *aggregate) perform(ctx actor.Context, effect Effect) {
+	h := a.host
+	switch f := effect.(type) {
+	case Reply:
+		h.answer(f.Request)
+	case Pass:
+		h.pass(f.Request)
+	case *Append:
+		h.store.Append(a.ref, f.After, f.Changes, func(head persistence.Head, err error) {
+			a.tell(&appended{head, err})
+		})
+	case Load:
+		h.background(func(ctx context.Context) { a.tell(a.load(ctx, f.Snapshot)) })
+	case Find:
+		h.background(func(ctx context.Context) {
+			first, err := find(ctx, h.store, f.Request)
+			a.tell(&found{f.Request, first, err})
+		})
+	case *Save:
+		h.save(a.ref, a.engine.def.Fingerprint(), f)
+	case Stop:
+		if f.Bug != nil {
+			h.log.Error("an aggregate was stopped by a bug", "aggregate", a.ref.String(), "error", f.Bug)
+		}
+		a.gone = true
+		h.remove(a)
+		a.mailbox.close()
+		ctx.Stop(ctx.Self())
+	}
+}
+
+// tell posts to the aggregate's own mailbox, from any goroutine.
+func (a *aggregate) tell(message any) { a.host.system.Root.Send(a.pid, message) }
+
+// bounced takes what was posted to a stopped activation.
+func (a *aggregate) bounced(message any) {
+	switch m := message.(type) {
+	case *Request:
+		a.host.pass(m)
+	case *found:
+		a.host.pass(m.request)
+	}
+}
+
+func (a *aggregate) load(ctx context.Context, snapshot bool) *loaded {
+	fingerprint := ""
+	if snapshot {
+		fingerprint = a.engine.def.Fingerprint()
+	}
+	l, err := a.host.store.Load(ctx, a.ref, fingerprint)
+	if err == nil && l.Head.Position.IsZero() {
+		l.Head = a.head
+	}
+	if l.Ignored != nil {
+		a.host.stats.snapshotsIgnored.Add(1)
+		a.host.log.Warn("a snapshot was not used, the events were", "aggregate", a.ref.String(), "reason", l.Ignored)
+	}
+	if err != nil && ctx.Err() != nil {
+		err = holdfast.Errorf(holdfast.CodeUnavailable, "the log was not read in time: %w", errors.Join(err, ctx.Err()))
+	}
+	return &loaded{l, err}
+}
+
+// find looks a request's command id up among the last commands in the log. The receipt
+// is nil when it is not there.
+func find(ctx context.Context, log persistence.Reader, r *Request) (*holdfast.Receipt, error) {
+	seen := 0
+	for c, err := range log.Backwards(ctx, r.Ref, 0) {
+		if err != nil {
+			return nil, err
+		}
+		version := holdfast.Version(c.FirstVersion) - 1
+		var first *holdfast.Receipt
+		for _, ch := range c.Changes {
+			version += holdfast.Version(len(ch.Events))
+			if ch.CommandId != r.Meta.ID {
+				continue
+			}
+			if err := sameCommand(r, ch.Command); err != nil {
+				return nil, err
+			}
+			first = &holdfast.Receipt{Version: version, Position: c.Position, Events: make([]string, len(ch.Events)), Duplicate: true}
+			for i, e := range ch.Events {
+				first.Events[i] = e.Type
+			}
+		}
+		if first != nil {
+			return first, nil
+		}
+		if seen += len(c.Changes); seen >= Window {
+			break
+		}
+	}
+	return nil, nil
+}

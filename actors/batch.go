@@ -1,0 +1,310 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/messages"
+	"github.com/holdfast-run/holdfast/persistence"
+)
+
+// A batch is what one commit is made of: the commands that were decided together, the
+// changes that they record, and the state to which these lead.
+type batch struct {
+	requests []*Request // with their answers, less the position
+	changes  []*messages.Change
+	prints   []uint32 // of the changes' command ids
+	size     int
+	events   int
+
+	state   any
+	version holdfast.Version
+	time    time.Time
+}
+
+// decide decides on all that waits, and sends what it records to the log.
+func (e *Engine) decide() {
+	b := &batch{state: e.state, version: e.head.Version, time: e.head.Time}
+	next := 0
+	for next < len(e.queue) && e.bug == nil {
+		r := e.queue[next]
+		if r.query() {
+			e.show(r)
+		} else if !e.take(b, r) {
+			break // the commit is full
+		}
+		next++
+	}
+	e.queue = slices.Delete(e.queue, 0, next)
+	if len(e.queue) == 0 && cap(e.queue) > 64 {
+		e.queue = nil
+	}
+	if len(b.changes) == 0 {
+		for _, r := range b.requests {
+			e.settle(r, e.head.Position)
+		}
+		return
+	}
+	e.batch, e.phase = b, phaseAppending
+	e.do(&Append{After: e.head, Changes: b.changes})
+}
+
+// take decides on one command as the next in the batch. It reports false, and has done
+// nothing, when the batch has no room for it.
+func (e *Engine) take(b *batch, r *Request) bool {
+	r.answer = Answer{}
+	if first := b.recorded(r); first != nil {
+		if err := sameCommand(r, string(proto.MessageName(first.Command))); err != nil {
+			b.refuse(r, err)
+			return true
+		}
+		r.answer = first.answer
+		r.answer.Receipt.Duplicate = true
+		b.requests = append(b.requests, r)
+		return true
+	}
+	if e.recent.has(r.print, r.checked) {
+		r.checked = e.recent.total
+		e.finding++
+		e.do(Find{r})
+		return true
+	}
+	if r.Expected != nil && *r.Expected != b.version {
+		b.refuse(r, holdfast.Errorf(holdfast.CodeConflict, "%s is at version %d, not at the expected %d", e.ref, b.version, *r.Expected))
+		return true
+	}
+	change, state, err := e.run(b, r)
+	if err != nil {
+		b.refuse(r, err)
+		return true
+	}
+	if change == nil {
+		r.answer.Receipt = holdfast.Receipt{Version: b.version}
+		b.requests = append(b.requests, r)
+		return true
+	}
+	size := proto.Size(change) + 8
+	if size > e.settings.Limit {
+		b.refuse(r, holdfast.Errorf(holdfast.CodeTooLarge, "the events of the command take %d bytes, the limit is %d", size, e.settings.Limit))
+		return true
+	}
+	if b.size+size > e.settings.Limit {
+		return false
+	}
+	b.add(r, change, state, size)
+	return true
+}
+
+// recorded finds the earlier request of the batch that records the same command id.
+func (b *batch) recorded(r *Request) *Request {
+	for i, print := range b.prints {
+		if print != r.print || b.changes[i].CommandId != r.Meta.ID {
+			continue
+		}
+		for _, first := range b.requests {
+			if first.Meta.ID == r.Meta.ID && len(first.answer.Receipt.Events) > 0 {
+				return first
+			}
+		}
+	}
+	return nil
+}
+
+// sameCommand refuses an id that another command was recorded with.
+func sameCommand(r *Request, recorded string) error {
+	if name := string(proto.MessageName(r.Command)); name != recorded {
+		return holdfast.Errorf(holdfast.CodeMalformed, "the command id %q was used for %s before, and is now given to %s", r.Meta.ID, recorded, name)
+	}
+	return nil
+}
+
+func (b *batch) refuse(r *Request, err error) {
+	r.answer.Err = err
+	b.requests = append(b.requests, r)
+}
+
+func (b *batch) add(r *Request, change *messages.Change, state any, size int) {
+	names := make([]string, len(change.Events))
+	for i, ev := range change.Events {
+		names[i] = ev.Type
+	}
+	b.state, b.time = state, time.Unix(0, change.Time).UTC()
+	b.version += holdfast.Version(len(names))
+	b.events += len(names)
+	b.size += size
+	b.changes = append(b.changes, change)
+	b.prints = append(b.prints, r.print)
+	b.requests = append(b.requests, r)
+	r.answer.Receipt = holdfast.Receipt{Version: b.version, Events: names}
+}
+
+// run has the domain decide, and evolves the state with the events as they will be read
+// back: what is in memory is what a replay gives. A nil change records nothing.
+func (e *Engine) run(b *batch, r *Request) (change *messages.Change, state any, err error) {
+	defer func() {
+		var p *panicked
+		if errors.As(err, &p) {
+			e.bug = err // what a panic leaves behind is not to be trusted
+		}
+	}()
+	defer recoverInto(&err, fmt.Sprintf("%s of %s", proto.MessageName(r.Command), e.ref))
+	meta := r.Meta
+	if meta.At.Before(b.time) {
+		meta.At = b.time
+	}
+	events, err := e.def.Decide(b.state, r.Command, meta)
+	if err != nil {
+		return nil, nil, decisionError(r, err)
+	}
+	if len(events) == 0 {
+		return nil, nil, nil
+	}
+	change = &messages.Change{
+		CommandId:     meta.ID,
+		Command:       string(proto.MessageName(r.Command)),
+		CorrelationId: meta.CorrelationID,
+		CausationId:   meta.CausationID,
+		User:          meta.User,
+		Trace:         meta.Trace,
+		Time:          meta.At.UnixNano(),
+		Events:        make([]*messages.Event, len(events)),
+	}
+	for i, ev := range events {
+		if change.Events[i], err = persistence.EncodeEvent(ev); err != nil {
+			return nil, nil, internal(r, err)
+		}
+	}
+	if state, err = persistence.Fold(e.def, b.state, change.Events); err != nil {
+		return nil, nil, internal(r, err)
+	}
+	return change, state, nil
+}
+
+// decisionError sorts what a decision returned: the domain's no, an unknown command, or
+// a bug.
+func decisionError(r *Request, err error) error {
+	var no *holdfast.Rejection
+	if errors.As(err, &no) {
+		if no.Valid() {
+			return no
+		}
+		return internal(r, fmt.Errorf("the reason %q of a rejection has not the form insufficient_funds", no.Reason))
+	}
+	if errors.Is(err, holdfast.ErrUnknown) {
+		return err
+	}
+	return internal(r, err)
+}
+
+func internal(r *Request, err error) error {
+	return holdfast.Errorf(holdfast.CodeInternal, "%s of %s: %w", proto.MessageName(r.Command), r.Ref, err)
+}
+
+// panicked is a panic of a function of the domain.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+func (p *panicked) Error() string { return fmt.Sprintf("panic: %v\n%s", p.value, p.stack) }
+
+// recoverInto turns a panic into an internal error.
+func recoverInto(err *error, doing string) {
+	if v := recover(); v != nil {
+		*err = holdfast.Errorf(holdfast.CodeInternal, "%s: %w", doing, &panicked{v, debug.Stack()})
+	}
+}
+
+// settle answers a request of a batch whose outcome stands, at the position of the
+// aggregate's last commit.
+func (e *Engine) settle(r *Request, position holdfast.Position) {
+	if e.doubtful && r.uncertain {
+		// Decided anew it records nothing, but its first append may yet be recorded.
+		e.fail(r, r.unfinished(errors.New("a newer decision recorded nothing")))
+		return
+	}
+	if r.answer.Err == nil {
+		r.answer.Receipt.Position = position
+	}
+	e.do(Reply{r})
+}
+
+// Appended tells how the append was answered.
+func (e *Engine) Appended(head persistence.Head, err error) {
+	if e.phase != phaseAppending {
+		return
+	}
+	b := e.batch
+	e.batch = nil
+	switch {
+	case err == nil:
+		e.commit(b, head)
+	case errors.Is(err, holdfast.ErrConflict), errors.Is(err, holdfast.ErrUncertain):
+		e.again(b, err)
+	default: // certainly not recorded: the durable state still holds
+		e.phase = phaseReady
+		for _, r := range b.requests {
+			e.fail(r, r.unfinished(err))
+		}
+	}
+	e.proceed()
+}
+
+func (e *Engine) commit(b *batch, head persistence.Head) {
+	e.phase, e.doubtful = phaseReady, false
+	e.state, e.head = b.state, head
+	e.unsaved += b.events
+	for _, print := range b.prints {
+		e.recent.add(print)
+	}
+	for _, r := range b.requests {
+		e.settle(r, head.Position)
+	}
+	e.saveIfDue()
+}
+
+// again forgets the state and has the batch decided anew on what the log says, in front
+// of all that waits. A request that was tried too often is given up.
+func (e *Engine) again(b *batch, err error) {
+	e.phase, e.state = phaseNew, nil
+	uncertain := errors.Is(err, holdfast.ErrUncertain)
+	e.doubtful = e.doubtful || uncertain
+	queue := make([]*Request, 0, len(b.requests)+len(e.queue))
+	for _, r := range b.requests {
+		r.tried++
+		r.uncertain = r.uncertain || uncertain
+		if r.tried >= maxTries || uncertain && r.tried > 1 {
+			e.fail(r, r.unfinished(holdfast.Errorf(holdfast.CodeUnavailable, "%s could not be written after %d tries: %w", e.ref, r.tried, err)))
+		} else {
+			queue = append(queue, r)
+		}
+	}
+	e.queue = append(queue, e.queue...)
+}
+
+// Found tells what the log says of a request's command id: the receipt of its first
+// answer, or nil when it is not there, or an error.
+func (e *Engine) Found(r *Request, first *holdfast.Receipt, err error) {
+	e.finding--
+	switch {
+	case err != nil:
+		e.fail(r, r.unfinished(err))
+	case first != nil:
+		receipt := *first
+		receipt.Duplicate = !r.uncertain
+		e.reply(r, Answer{Receipt: receipt})
+	case e.phase == phaseStopped:
+		e.pass(r)
+	case e.phase == phaseCorrupt:
+		e.fail(r, e.corrupt)
+	default:
+		e.queue = append([]*Request{r}, e.queue...)
+	}
+	e.proceed()
+}

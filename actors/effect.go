@@ -1,0 +1,50 @@
+package actors
+
+import (
+	"google.golang.org/protobuf/proto"
+
+	"github.com/holdfast-run/holdfast/messages"
+	"github.com/holdfast-run/holdfast/persistence"
+)
+
+// An Effect is something that the engine wants done. What comes of it, if anything, is
+// told to the engine in a later call.
+type Effect interface{ effect() }
+
+type (
+	// Reply: give the request its answer.
+	Reply struct{ *Request }
+	// Pass: ask the aggregate's next activation. The request was certainly not executed.
+	Pass struct{ *Request }
+	// Load: read the log, and call Loaded.
+	Load struct {
+		// Snapshot: one may be used.
+		Snapshot bool
+	}
+	// Append: append to the log, and call Appended.
+	Append struct {
+		After   persistence.Head
+		Changes []*messages.Change
+	}
+	// Find: look the request's command id up in the log, and call Found.
+	Find struct{ *Request }
+	// Save: keep a snapshot. Nothing comes of it.
+	Save struct {
+		Head   persistence.Head
+		Recent []uint32
+		State  proto.Message
+	}
+	// Stop: this activation has ended. The engine is not called again.
+	Stop struct {
+		// Bug is why, when it is one.
+		Bug error
+	}
+)
+
+func (Reply) effect()   {}
+func (Pass) effect()    {}
+func (Load) effect()    {}
+func (*Append) effect() {}
+func (Find) effect()    {}
+func (*Save) effect()   {}
+func (Stop) effect()    {}

@@ -1,0 +1,319 @@
+package actors
+
+import (
+	"errors"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/messages"
+	"github.com/holdfast-run/holdfast/persistence"
+)
+
+// phase is where an engine stands.
+type phase uint8
+
+const (
+	phaseNew       phase = iota // nothing is known of the aggregate
+	phaseLoading                // the log is being read
+	phaseReady                  // the state is known, and nothing is under way
+	phaseAppending              // one commit is on its way to the log
+	phaseCorrupt                // the log cannot be trusted: every request is refused
+	phaseStopped
+)
+
+// maxTries is how often a command is decided anew because its commit came to nothing.
+const maxTries = 8
+
+// minPassivationEvents is how many events must have come since the last snapshot for one
+// to be worth taking on passivation: fewer are read back as fast.
+const minPassivationEvents = 16
+
+// Settings are what an engine needs to know of its surroundings.
+type Settings struct {
+	// Queue is how many requests may wait at one aggregate.
+	Queue int
+	// Limit is how many bytes the changes of one commit may take.
+	Limit int
+}
+
+// An Engine is one activation of an aggregate. It is used by one goroutine at a time.
+// What a call wants done is taken with Each.
+//
+// While a commit is on its way, requests queue. When it is durable, all that queued are
+// decided one after the other, each on the state that the ones before it lead to, and
+// go out as the next commit; each is answered when that is durable.
+type Engine struct {
+	def      holdfast.Definition
+	ref      holdfast.Ref
+	settings *Settings
+
+	phase    phase
+	draining bool
+	bug      error // stops the engine as soon as nothing is under way
+	corrupt  error
+
+	// What is durable.
+	state    any
+	head     persistence.Head
+	recent   recent
+	unsaved  int // events since the last snapshot
+	noSnap   bool
+	finding  int // requests whose id is being looked up
+	doubtful bool
+
+	queue []*Request
+	// What is on its way.
+	batch *batch
+
+	effects []Effect
+}
+
+// NewEngine makes the engine of one activation. head is the aggregate's before anything
+// has happened.
+func NewEngine(def holdfast.Definition, ref holdfast.Ref, settings *Settings) *Engine {
+	return &Engine{def: def, ref: ref, settings: settings}
+}
+
+// Each hands over what is to be done, in order, and forgets it. f must not call the
+// engine.
+func (e *Engine) Each(f func(Effect)) {
+	effects := e.effects
+	e.effects = nil
+	for _, effect := range effects {
+		f(effect)
+	}
+	clear(effects) // an idle aggregate holds on to nothing
+	e.effects = effects[:0]
+}
+
+func (e *Engine) do(f Effect) { e.effects = append(e.effects, f) }
+
+func (e *Engine) reply(r *Request, a Answer) {
+	r.answer = a
+	e.do(Reply{r})
+}
+
+func (e *Engine) fail(r *Request, err error) { e.reply(r, Answer{Err: err}) }
+
+// Ask takes a request.
+func (e *Engine) Ask(r *Request) {
+	r.checked = 0
+	switch {
+	case e.phase == phaseStopped:
+		e.pass(r)
+	case e.phase == phaseCorrupt:
+		e.fail(r, e.corrupt)
+	case r.query() && (e.phase == phaseReady || e.phase == phaseAppending):
+		e.show(r)
+	case len(e.queue)+e.finding >= e.settings.Queue:
+		e.fail(r, holdfast.Errorf(holdfast.CodeOverloaded, "%d requests wait at %s already: send it again later", e.settings.Queue, e.ref))
+	default:
+		e.queue = append(e.queue, r)
+		e.proceed()
+	}
+}
+
+// proceed does what can be done now.
+func (e *Engine) proceed() {
+	switch e.phase {
+	case phaseNew:
+		if len(e.queue) > 0 && !e.ending() {
+			e.phase = phaseLoading
+			e.do(Load{Snapshot: !e.noSnap})
+		}
+	case phaseReady:
+		if len(e.queue) > 0 && !e.ending() {
+			e.decide()
+		}
+	}
+	if e.ending() && e.phase != phaseAppending && e.phase != phaseLoading && e.finding == 0 {
+		e.stop()
+	}
+}
+
+func (e *Engine) ending() bool { return e.draining || e.bug != nil }
+
+// stop ends the activation: what waits is passed on to the next one.
+func (e *Engine) stop() {
+	if e.phase == phaseStopped {
+		return
+	}
+	e.phase = phaseStopped
+	for _, r := range e.queue {
+		e.pass(r)
+	}
+	e.queue = nil
+	e.do(Stop{Bug: e.bug})
+}
+
+// pass leaves a request to the next activation, which knows nothing of what is in doubt.
+func (e *Engine) pass(r *Request) {
+	if r.uncertain {
+		e.fail(r, r.unfinished(errStopped))
+		return
+	}
+	e.do(Pass{r})
+}
+
+var errStopped = errors.New("the aggregate was stopped")
+
+// Passivate ends the activation if nothing waits and nothing is under way. It is called
+// again later otherwise.
+func (e *Engine) Passivate() {
+	if e.phase == phaseStopped || e.phase == phaseLoading || e.phase == phaseAppending || e.finding > 0 {
+		return
+	}
+	if e.phase == phaseReady && e.unsaved >= minPassivationEvents {
+		e.save()
+	}
+	e.stop()
+}
+
+// Drain ends the activation as soon as what is under way has been answered. What waits,
+// and all that comes, is passed on.
+func (e *Engine) Drain() {
+	e.draining = true
+	e.proceed()
+}
+
+// Abandon ends the activation at once, because its actor was stopped from outside.
+func (e *Engine) Abandon() {
+	if e.phase == phaseStopped {
+		return
+	}
+	if e.batch != nil {
+		for _, r := range e.batch.requests {
+			r.uncertain = true
+			e.fail(r, r.unfinished(errStopped))
+		}
+		e.batch = nil
+	}
+	e.stop()
+}
+
+// Loaded tells what was read of the log.
+func (e *Engine) Loaded(l persistence.Loaded, err error) {
+	if e.phase != phaseLoading {
+		return
+	}
+	if err == nil {
+		err = e.rebuild(l)
+	}
+	switch {
+	case err == nil:
+		e.phase = phaseReady
+		e.saveIfDue()
+	case errors.Is(err, errSnapshot):
+		e.noSnap = true
+		e.do(Load{})
+		return
+	case errors.Is(err, holdfast.ErrCorrupt):
+		e.phase, e.corrupt = phaseCorrupt, err
+		e.failAll(func(*Request) error { return err })
+	case errors.Is(err, holdfast.ErrUnavailable):
+		e.phase = phaseNew
+		e.failAll(func(r *Request) error { return r.unfinished(err) })
+	default:
+		e.bug = err
+		e.phase = phaseNew
+		e.failAll(func(*Request) error { return err })
+	}
+	e.proceed()
+}
+
+// unfinished is the answer to a request that cannot be carried on with: certainly not
+// executed, unless an earlier append of it may yet be recorded.
+func (r *Request) unfinished(err error) error {
+	if r.uncertain {
+		return holdfast.Errorf(holdfast.CodeUncertain, "whether the command was recorded is not known: send it again with the same id: %w", err)
+	}
+	return err
+}
+
+func (e *Engine) failAll(why func(*Request) error) {
+	for _, r := range e.queue {
+		e.fail(r, why(r))
+	}
+	e.queue = nil
+}
+
+// rebuild makes the durable state of what was read.
+func (e *Engine) rebuild(l persistence.Loaded) (err error) {
+	defer recoverInto(&err, "rebuilding "+e.ref.String())
+	state := e.def.Zero()
+	e.recent.reset()
+	e.unsaved = 0
+	if l.Snapshot != nil {
+		saved := e.def.NewSaved()
+		if err := proto.Unmarshal(l.Snapshot.State, saved); err != nil {
+			return errSnapshot
+		}
+		state = e.def.Load(saved)
+		for _, print := range l.Snapshot.Recent {
+			e.recent.add(print)
+		}
+	}
+	for _, c := range l.Commits {
+		for _, ch := range c.Changes {
+			if state, err = persistence.Fold(e.def, state, ch.Events); err != nil {
+				return holdfast.Errorf(holdfast.CodeOf(err), "%s, commit at %s: %w", e.ref, c.Position, err)
+			}
+			e.recent.add(messages.IDFingerprint(ch.CommandId))
+			e.unsaved += len(ch.Events)
+		}
+	}
+	if e.doubtful && l.Head.Position != e.head.Position {
+		e.doubtful = false // the log has moved on: what was in doubt is in it, or never will be
+	}
+	e.state, e.head = state, l.Head
+	return nil
+}
+
+var errSnapshot = errors.New("the snapshot's state cannot be decoded")
+
+// show answers a query from the durable state.
+func (e *Engine) show(r *Request) {
+	if e.head.Version == 0 {
+		e.fail(r, holdfast.Errorf(holdfast.CodeUnknown, "nothing has happened to %s", e.ref))
+		return
+	}
+	saved, err := e.saved()
+	if err != nil {
+		e.fail(r, err)
+		return
+	}
+	if saved == nil {
+		e.fail(r, holdfast.Errorf(holdfast.CodeUnknown, "the type %s shows no state: it is defined without a Snapshot", e.ref.Type))
+		return
+	}
+	e.reply(r, Answer{View: holdfast.View{
+		Ref: e.ref, Version: e.head.Version, Position: e.head.Position, Time: e.head.Time, State: saved,
+	}})
+}
+
+func (e *Engine) saved() (m proto.Message, err error) {
+	defer recoverInto(&err, "saving the state of "+e.ref.String())
+	return e.def.Save(e.state), nil
+}
+
+func (e *Engine) saveIfDue() {
+	if e.unsaved > 0 && e.due() {
+		e.save()
+	}
+}
+
+// due asks the domain, whose panic here would harm nothing but the cache.
+func (e *Engine) due() (due bool) {
+	defer func() { _ = recover() }()
+	return e.def.SnapshotDue(e.state, e.unsaved)
+}
+
+func (e *Engine) save() {
+	saved, err := e.saved()
+	if err != nil || saved == nil {
+		return // a snapshot is a cache: whoever asks for the state hears of the bug
+	}
+	e.unsaved = 0
+	e.do(&Save{Head: e.head, Recent: e.recent.list(), State: saved})
+}

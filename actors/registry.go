@@ -1,0 +1,104 @@
+package actors
+
+import (
+	"context"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+
+	"github.com/holdfast-run/holdfast"
+)
+
+const shards = 64
+
+// A registry knows the active aggregates of a host.
+type registry struct {
+	seed   maphash.Seed
+	shards [shards]shard
+	count  atomic.Int64
+	empty  chan struct{} // hears whenever the last one went
+}
+
+type shard struct {
+	mu     sync.RWMutex
+	active map[holdfast.Ref]*aggregate
+}
+
+func (r *registry) init() {
+	r.seed = maphash.MakeSeed()
+	r.empty = make(chan struct{}, 1)
+	for i := range r.shards {
+		r.shards[i].active = map[holdfast.Ref]*aggregate{}
+	}
+}
+
+func (r *registry) shard(ref holdfast.Ref) *shard {
+	return &r.shards[maphash.Comparable(r.seed, ref)%shards]
+}
+
+func (r *registry) find(ref holdfast.Ref) *aggregate {
+	s := r.shard(ref)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.active[ref]
+}
+
+// add gives the activation that is there, or the one that spawn makes.
+func (r *registry) add(ref holdfast.Ref, spawn func() (*aggregate, error)) (*aggregate, error) {
+	s := r.shard(ref)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.active[ref]; a != nil {
+		return a, nil
+	}
+	a, err := spawn()
+	if err != nil {
+		return nil, err
+	}
+	s.active[ref] = a
+	r.count.Add(1)
+	return a, nil
+}
+
+func (r *registry) remove(a *aggregate) {
+	s := r.shard(a.ref)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.active[a.ref] != a {
+		return
+	}
+	delete(s.active, a.ref)
+	if r.count.Add(-1) == 0 {
+		select {
+		case r.empty <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (r *registry) len() int { return int(r.count.Load()) }
+
+func (r *registry) all() []*aggregate {
+	out := make([]*aggregate, 0, r.len())
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.RLock()
+		for _, a := range s.active {
+			out = append(out, a)
+		}
+		s.mu.RUnlock()
+	}
+	return out
+}
+
+// waitEmpty waits until no aggregate is active, or ctx ends.
+func (r *registry) waitEmpty(ctx context.Context) error {
+	for r.len() > 0 {
+		select {
+		case <-r.empty:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}

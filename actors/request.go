@@ -1,0 +1,84 @@
+package actors
+
+import (
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/messages"
+)
+
+// A Request is what an aggregate is asked: to decide on a command, or to show its state.
+// The host owns it until it is answered.
+type Request struct {
+	Ref     holdfast.Ref
+	Command holdfast.Command // nil asks for the state
+	holdfast.Delivery
+
+	// Done hears the answer, exactly once, on a goroutine that it must not block.
+	Done func(Answer)
+
+	answer Answer
+	print  uint32 // of the command id
+	// checked: the log was searched for the id when this many ids had been recorded.
+	checked uint64
+	// tried counts the appends that this request was part of and that came to nothing.
+	tried int
+	// uncertain: such an append may yet be recorded.
+	uncertain bool
+	// passed counts how often a stopping aggregate passed the request on.
+	passed int
+}
+
+// An Answer is what a request gets: a receipt or a view, or the error.
+type Answer struct {
+	Receipt holdfast.Receipt
+	View    holdfast.View
+	Err     error
+}
+
+func (r *Request) query() bool { return r.Command == nil }
+
+// prepare readies a request that came from outside.
+func (r *Request) prepare() { r.print = messages.IDFingerprint(r.Meta.ID) }
+
+// Window is how many of an aggregate's last command ids are remembered.
+const Window = 1024
+
+// recent remembers the fingerprints of the last command ids, in a ring. That an id is
+// not among them is certain; that it is has to be looked up in the log.
+type recent struct {
+	prints []uint32
+	base   uint64 // total at the last reset: prints[0] was the next to be added
+	total  uint64 // how many were ever added; a reset does not turn it back
+}
+
+func (w *recent) add(print uint32) {
+	if len(w.prints) < Window {
+		w.prints = append(w.prints, print)
+	} else {
+		w.prints[(w.total-w.base)%Window] = print
+	}
+	w.total++
+}
+
+// reset forgets all, and what is added from now on counts as new.
+func (w *recent) reset() { w.prints, w.base = w.prints[:0], w.total }
+
+// has reports whether the print is among those added after the first since.
+func (w *recent) has(print uint32, since uint64) bool {
+	for i := max(since, w.oldest()); i < w.total; i++ {
+		if w.prints[(i-w.base)%Window] == print {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *recent) oldest() uint64 { return w.total - uint64(len(w.prints)) }
+
+// list gives the prints, oldest first.
+func (w *recent) list() []uint32 {
+	out := make([]uint32, 0, len(w.prints))
+	for i := w.oldest(); i < w.total; i++ {
+		out = append(out, w.prints[(i-w.base)%Window])
+	}
+	return out
+}
