@@ -1,0 +1,202 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+const defaultConcurrency = 64
+
+type applyOptions struct {
+	options
+	format
+	concurrency int
+	restart     bool
+}
+
+func applyCommand(cfg Config) *cobra.Command {
+	o := &applyOptions{}
+	cmd := &cobra.Command{
+		Use:   "apply FILE.ndjson",
+		Short: "Send the commands of a file, each of them once",
+		Long: `Send the commands of a file (or of standard input: -), one JSON object a line:
+
+  {"ref":"account/a-1","command":"Deposit","data":{"amount":100}}
+
+with the keys ref, command, id, data, user and expectedVersion; the first two are
+required. The lines of one aggregate are sent in order, those of several at once. A line
+that is rejected or malformed is listed, and the others go on. A line that fails and may
+be tried again stops the lines that follow it in the same aggregate.
+
+apply can be stopped or killed at any time: run it again and it goes on, and nothing
+takes effect twice. For that it keeps FILE.ndjson.progress until all is done. A line
+without an id gets one of its number and content, so a second file whose line of the
+same number is the same is a repetition of the first: give each its own --batch if it
+is not meant to be. From standard input no progress is kept: sending it again is safe
+only as far as an aggregate remembers, which is its last 1,024 commands.
+` + exitHelp + `
+When lines were rejected and nothing else went wrong, it is 3.`,
+		Example: strings.ReplaceAll(`  node apply payments.ndjson
+  node apply payments.ndjson --concurrency 256 --json > problems.ndjson
+  zcat payments.ndjson.gz | node apply -`, "node apply", cfg.Program+" apply"),
+		Args: cobra.ExactArgs(1),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return []cobra.Completion{"ndjson", "jsonl"}, cobra.ShellCompDirectiveFilterFileExt
+		},
+	}
+	fs := cmd.Flags()
+	o.bind(fs, applyTimeout, "how long to go on trying, for each line")
+	fs.IntVar(&o.concurrency, "concurrency", defaultConcurrency, "`number` of lines, each of another aggregate, under way at the most")
+	fs.BoolVar(&o.restart, "restart", false, "forget the progress of an earlier run and begin with the first line")
+	fs.BoolVar(&o.encoded, "encoded", false, "the ids of the file are in their encoded form already (=20 for a space)")
+	fs.StringVar(&o.batch, "batch", "", "`name` that goes into the ids of lines without one")
+	fs.StringVar(&o.user, "user", "", "`name` of the user on whose behalf lines that name none are sent")
+	bindEnv(fs, "concurrency", "user")
+	cmd.RunE = cfg.runner(&o.options, func(ctx context.Context, args []string) error {
+		if o.concurrency < 1 || o.concurrency > 10_000 {
+			return usagef("--concurrency %d: want 1 to 10000", o.concurrency)
+		}
+		if args[0] == "-" {
+			return applyInput(ctx, cfg, o)
+		}
+		return applyFile(ctx, cfg, o, args[0])
+	})
+	return cmd
+}
+
+// applyInput applies standard input, of which there is no second reading.
+func applyInput(ctx context.Context, cfg Config, o *applyOptions) error {
+	if o.restart {
+		return usagef("--restart: there is no progress to forget of standard input")
+	}
+	c, err := connect(ctx, cfg, &o.options)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	r := o.newRun(cfg, c, cfg.In, record{}, 0)
+	return o.conclude(cfg, r, r.apply(ctx), nil)
+}
+
+func applyFile(ctx context.Context, cfg Config, o *applyOptions, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return usagef("FILE: %w", err)
+	}
+	defer f.Close()
+	if err := lockFile(f); err != nil {
+		return err
+	}
+	s, err := surveyFile(ctx, f)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	progress := progressOf(path)
+	begun, err := o.begin(progress, s)
+	if err != nil {
+		return err
+	}
+	c, err := connect(ctx, cfg, &o.options)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if err := progress.save(begun); err != nil {
+		return err
+	}
+	r := o.newRun(cfg, c, &sumReader{in: f, want: s.sum, h: sha256.New()}, begun, s.lines)
+	r.save = progress.save
+	return o.conclude(cfg, r, r.apply(ctx), &progress)
+}
+
+// begin gives the record with which a run on the file begins.
+func (o *applyOptions) begin(progress progressFile, s survey) (record, error) {
+	begin := record{Format: recordFormat, Context: o.context, Encoded: o.encoded, Batch: o.batch, Sum: s.sum}
+	if o.restart {
+		return begin, nil
+	}
+	r, ok, err := progress.load()
+	if err != nil || !ok {
+		return begin, err
+	}
+	return r, progress.fits(r, begin)
+}
+
+func (o *applyOptions) newRun(cfg Config, c *client, in io.Reader, begun record, lines int) *run {
+	return &run{
+		in:       in,
+		format:   o.format,
+		begun:    begun,
+		schedule: newSchedule(defaultLimits, lines > 0, begun),
+		report:   newReport(cfg, o.json, begun, lines),
+		workers:  o.concurrency,
+		send: func(ctx context.Context, l *line) (acceptance, error) {
+			return c.send(ctx, l.cmd, nil)
+		},
+	}
+}
+
+// conclude reports, removes the progress file when all lines are settled, and gives
+// the error that the exit code is made of.
+func (o *applyOptions) conclude(cfg Config, r *run, cause error, progress *progressFile) error {
+	complete := cause == nil && r.report.open == 0
+	if complete && progress != nil {
+		cause = progress.remove()
+	}
+	s, err := r.report.finish(progress != nil && !complete, cause)
+	if err != nil {
+		return err
+	}
+	switch {
+	case cause != nil:
+		return o.told(ExitFailure, fmt.Errorf("%w%s", cause, goOn(cfg, progress)))
+	case s.Open > 0:
+		return o.told(ExitFailure, fmt.Errorf("%d lines have failed and may be tried again%s", s.Open, goOn(cfg, progress)))
+	case s.Failed+s.Malformed > 0:
+		return &endError{code: ExitFailure, told: true, err: errors.New("lines have failed")}
+	case s.Rejected > 0:
+		return &endError{code: ExitRejected, told: true, err: errors.New("lines were rejected")}
+	}
+	return nil
+}
+
+// told is an error that JSON output has in its summary already.
+func (o *applyOptions) told(code int, err error) error {
+	return &endError{code: code, told: o.json, err: err}
+}
+
+func goOn(cfg Config, progress *progressFile) string {
+	if progress == nil {
+		return "; of standard input no progress is kept"
+	}
+	return fmt.Sprintf("; run the same command again to go on (%s knows where)", progress.path)
+}
+
+// A sumReader fails at the end when the content is not what it was.
+type sumReader struct {
+	in   io.Reader
+	h    hash.Hash
+	want string
+}
+
+// Read implements [io.Reader].
+func (r *sumReader) Read(p []byte) (int, error) {
+	n, err := r.in.Read(p)
+	r.h.Write(p[:n])
+	if errors.Is(err, io.EOF) && hex.EncodeToString(r.h.Sum(nil)) != r.want {
+		return n, errors.New("the file was changed while it was being applied")
+	}
+	return n, err
+}

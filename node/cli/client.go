@@ -1,0 +1,250 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/holdfast-run/holdfast/messages"
+)
+
+const (
+	longestAttempt = 5 * time.Second
+	connectTimeout = 5 * time.Second
+	reconnectWait  = 100 * time.Millisecond
+	// answerGrace is how long the answer to a command in flight is awaited when the
+	// user wants to stop.
+	answerGrace = 2 * time.Second
+
+	firstPause   = 50 * time.Millisecond
+	longestPause = 2 * time.Second
+)
+
+// A client asks a node over one connection. Safe for concurrent use.
+type client struct {
+	cfg     Config
+	opt     *options
+	context messages.Context
+	nc      *nats.Conn
+	// alive ends, with the reason, when nothing can be asked over nc any more.
+	alive context.Context
+	end   context.CancelCauseFunc
+}
+
+// A request is what is asked of a node.
+type request struct {
+	subject messages.Subject
+	header  map[string][]string
+	body    []byte
+	// grace is how long the answer is awaited once ctx has ended.
+	grace time.Duration
+	// retrying, when set, is told of every retry.
+	retrying func(pause time.Duration, because *callError)
+}
+
+func connect(ctx context.Context, cfg Config, opt *options) (*client, error) {
+	c := &client{cfg: cfg, opt: opt, context: messages.Context(opt.context)}
+	opts, err := c.natsOptions()
+	if err != nil {
+		return nil, err
+	}
+	c.alive, c.end = context.WithCancelCause(context.WithoutCancel(ctx))
+	if c.nc, err = nats.Connect(opt.server, opts...); err != nil {
+		c.end(err)
+		return nil, c.connectError(err)
+	}
+	return c, nil
+}
+
+func (c *client) natsOptions() ([]nats.Option, error) {
+	opts := []nats.Option{
+		nats.Name(c.cfg.Program),
+		nats.Timeout(min(connectTimeout, c.opt.timeout)),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait),
+		// What cannot be sent now is retried by us; it must not come late from a buffer.
+		nats.ReconnectBufSize(-1),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				c.end(err)
+			}
+		}),
+		nats.ClosedHandler(func(*nats.Conn) { c.end(nats.ErrConnectionClosed) }),
+	}
+	if c.opt.login != "" {
+		opts = append(opts, nats.UserInfo(c.opt.login, c.opt.password))
+	}
+	// nats.go looks at these files when it connects, and its errors name no flag.
+	for _, file := range []struct {
+		flag, path string
+		option     func(string) nats.Option
+	}{
+		{"--credentials", c.opt.credentials, func(p string) nats.Option { return nats.UserCredentials(p) }},
+		{"--ca", c.opt.ca, func(p string) nats.Option { return nats.RootCAs(p) }},
+	} {
+		if file.path == "" {
+			continue
+		}
+		if _, err := os.ReadFile(file.path); err != nil {
+			return nil, usagef("%s: %w", file.flag, err)
+		}
+		opts = append(opts, file.option(file.path))
+	}
+	return opts, nil
+}
+
+func (c *client) connectError(err error) *callError {
+	e := &callError{Code: "unreachable", cause: err}
+	switch {
+	case errors.Is(err, nats.ErrNoServers):
+		e.Message = fmt.Sprintf("nobody answers at %s (--server): is a node running? start one with '%s run'", c.opt.servers(), c.cfg.Program)
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
+		e.Code = "unauthorized"
+		e.Message = fmt.Sprintf("the server at %s refuses the login: give --login and --password, or --credentials", c.opt.servers())
+	default:
+		e.Message = fmt.Sprintf("connect to %s (--server): %v", c.opt.servers(), err)
+	}
+	return e
+}
+
+// close may be called more than once.
+func (c *client) close() { c.nc.Close() }
+
+// call asks until it is answered for good or --timeout has passed; how it ends is a
+// body or a *callError. What may have been executed is only asked again because its
+// command id makes that safe.
+func (c *client) call(ctx context.Context, q request) ([]byte, int, error) {
+	deadline := c.cfg.Now().Add(c.opt.timeout)
+	seed := q.subject.String() + strings.Join(q.header[messages.HeaderID], "")
+	uncertain := false
+	for n := 1; ; n++ {
+		left := deadline.Sub(c.cfg.Now())
+		body, e := c.attempt(ctx, q, left)
+		if e == nil {
+			return body, n, nil
+		}
+		uncertain = uncertain || e.Uncertain
+		if e.final() {
+			return nil, n, e
+		}
+		e.Uncertain = uncertain
+		if !e.retry {
+			return nil, n, e
+		}
+		pause := backoff(n, seed)
+		if pause >= left {
+			e.Exhausted = true
+			return nil, n, e
+		}
+		if q.retrying != nil {
+			q.retrying(pause, e)
+		}
+		if err := c.cfg.Wait(ctx, pause); err != nil {
+			e.Interrupted = true
+			return nil, n, e
+		}
+	}
+}
+
+// backoff is how long to pause after the nth attempt: twice as long each time, a
+// quarter more or less so that those who failed together do not return together.
+func backoff(n int, seed string) time.Duration {
+	pause := longestPause
+	if n < 7 {
+		pause = min(pause, firstPause<<(n-1))
+	}
+	h := fnv.New32a()
+	fmt.Fprint(h, seed, n)
+	return pause*3/4 + pause/2*time.Duration(h.Sum32()%1024)/1024
+}
+
+// attempt asks once, for as long as one attempt may take of what is left.
+func (c *client) attempt(ctx context.Context, q request, left time.Duration) ([]byte, *callError) {
+	limit := max(min(longestAttempt, c.opt.timeout/3, left), time.Millisecond)
+	waiting, cancel := context.WithTimeout(c.alive, limit)
+	defer cancel()
+	stopped := context.AfterFunc(ctx, func() {
+		if c.cfg.Wait(waiting, q.grace) == nil {
+			cancel()
+		}
+	})
+	defer stopped()
+	m, err := c.nc.RequestMsgWithContext(waiting, &nats.Msg{Subject: q.subject.String(), Header: q.header, Data: q.body})
+	if err != nil {
+		e := c.noAnswer(err, limit, len(q.body))
+		e.Interrupted = ctx.Err() != nil
+		e.retry = e.retry && !e.Interrupted
+		return nil, e
+	}
+	if e := answeredError(m); e != nil {
+		return nil, e
+	}
+	return m.Data, nil
+}
+
+// noAnswer explains why an attempt has no answer.
+func (c *client) noAnswer(err error, limit time.Duration, size int) *callError {
+	if cause := context.Cause(c.alive); cause != nil {
+		err = cause
+	}
+	e := &callError{Code: "unreachable", cause: err}
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		e.retry = true
+		e.Message = fmt.Sprintf("no node serves the context %s (--context) at %s (--server): is one running? start one with '%s run --context %s'",
+			c.context, c.opt.servers(), c.cfg.Program, c.context)
+	case errors.Is(err, nats.ErrPermissionViolation):
+		e.Code = "forbidden"
+		e.Message = fmt.Sprintf("the server at %s does not let this login ask the context %s: is --context right, and the login?", c.opt.servers(), c.context)
+	case errors.Is(err, nats.ErrMaxPayload):
+		e.Status, e.Code = statusTooLarge, "too_large"
+		e.Message = fmt.Sprintf("the data has %d bytes, and with its headers the server takes %d: send less at once", size, c.nc.MaxPayload())
+	case errors.Is(err, nats.ErrReconnectBufExceeded):
+		e.retry = true
+		e.Message = fmt.Sprintf("the connection to %s (--server) is lost: is the node still running?", c.opt.servers())
+	case errors.Is(err, nats.ErrConnectionClosed):
+		e.Uncertain = true
+		e.Message = fmt.Sprintf("the server at %s has closed the connection for good: is the login still valid?", c.opt.servers())
+	case errors.Is(err, nats.ErrDisconnected):
+		e.retry, e.Uncertain = true, true
+		e.Message = fmt.Sprintf("the connection to %s (--server) was lost before the answer came", c.opt.servers())
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, nats.ErrTimeout):
+		e.retry, e.Uncertain = true, true
+		e.Message = fmt.Sprintf("no answer within %v", limit.Round(time.Millisecond))
+	default:
+		e.Message = fmt.Sprintf("ask %s (--server): %v", c.opt.servers(), err)
+	}
+	return e
+}
+
+// answeredError reads the error in an answer, if it is one.
+func answeredError(m *nats.Msg) *callError {
+	text := m.Header.Get(micro.ErrorCodeHeader)
+	if text == "" {
+		return nil
+	}
+	status, err := strconv.Atoi(text)
+	if err != nil || status < 400 || status > 599 {
+		return &callError{Status: statusInternal, Code: "unreadable", Message: fmt.Sprintf("the node answers with the error code %q, which is none", text)}
+	}
+	e := &callError{Status: status, Code: "error", Message: m.Header.Get(micro.ErrorHeader)}
+	var body struct {
+		Error struct{ Code, Message string }
+	}
+	// A body of another form is no loss: the header has the sentence.
+	if json.Unmarshal(m.Data, &body) == nil && body.Error.Code != "" {
+		e.Code, e.Message = body.Error.Code, body.Error.Message
+	}
+	e.retry = status == statusOverloaded || status == statusUnavailable || status == statusUncertain
+	e.Uncertain = status == statusUncertain
+	return e
+}
