@@ -112,8 +112,9 @@ func (a *aggregate) perform(ctx actor.Context, effect Effect) {
 	}
 }
 
-// tell posts to the aggregate's own mailbox, from any goroutine.
-func (a *aggregate) tell(message any) { a.host.system.Root.Send(a.pid, message) }
+// tell posts a message, from any goroutine. It goes to the mailbox itself: sent to the PID
+// of an actor that has just stopped, it would end among the dead letters.
+func (a *aggregate) tell(message any) { a.mailbox.PostUserMessage(message) }
 
 // bounced takes what was posted to a stopped activation.
 func (a *aggregate) bounced(message any) {

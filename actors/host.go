@@ -165,7 +165,7 @@ func (h *Host) deliver(r *Request) {
 		return
 	}
 	a.used.Store(h.tick.Load())
-	h.system.Root.Send(a.pid, r)
+	a.tell(r)
 }
 
 func (h *Host) answer(r *Request) {

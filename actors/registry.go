@@ -16,7 +16,7 @@ type registry struct {
 	seed   maphash.Seed
 	shards [shards]shard
 	count  atomic.Int64
-	empty  chan struct{} // hears whenever the last one went
+	empty  chan struct{} // hears when the last one went
 }
 
 type shard struct {
@@ -69,10 +69,14 @@ func (r *registry) remove(a *aggregate) {
 	}
 	delete(s.active, a.ref)
 	if r.count.Add(-1) == 0 {
-		select {
-		case r.empty <- struct{}{}:
-		default:
-		}
+		r.signalEmpty()
+	}
+}
+
+func (r *registry) signalEmpty() {
+	select {
+	case r.empty <- struct{}{}:
+	default:
 	}
 }
 
@@ -100,5 +104,6 @@ func (r *registry) waitEmpty(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+	r.signalEmpty() // to whoever else waits
 	return nil
 }
