@@ -29,7 +29,7 @@ var nameForm = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
 // It panics on a wrong definition, as regexp.MustCompile does, with a sentence that
 // says what is wrong and where: a bad name, a nil function, two handlers for one
 // message, a state that is not a value, an upcaster that loops or ends nowhere, a
-// [Recorded] event that cannot be evolved.
+// [Recorded] event that cannot be evolved, a snapshot policy without a [Snapshot].
 func Define[S any](name string, parts ...Part[S]) *Type[S] {
 	t := &Type[S]{
 		name:     name,
@@ -61,6 +61,9 @@ func (t *Type[S]) define(parts []Part[S]) error {
 	}
 	if len(t.commands) == 0 && len(t.events) == 0 {
 		return fmt.Errorf("it has neither a Decide nor an Evolve")
+	}
+	if err := t.checkSnapshot(); err != nil {
+		return err
 	}
 	t.snapshot.computeFingerprint()
 	if err := t.checkUpcasts(); err != nil {
@@ -135,7 +138,7 @@ func Upcast[S any, Old Event](f func(Old) Events) Part[S] {
 }
 
 func (t *Type[S]) addEvent(e event[S]) error {
-	name := e.typ.Descriptor().FullName()
+	name := e.name()
 	if prev, ok := t.events[name]; ok {
 		return fmt.Errorf("the event %s has a handler already, at %s: an event is either evolved or, once retired, upcast, and by one function", name, prev.where)
 	}
@@ -169,22 +172,22 @@ const DefaultSnapshotEvery = 100
 // SnapshotEvery has a snapshot taken when n events have come since the last one;
 // 0 means never by count.
 func SnapshotEvery[S any](n int) Part[S] {
-	return Part[S]{what: "SnapshotEvery", where: caller(), add: func(t *Type[S], _ Part[S]) error {
+	return Part[S]{what: "SnapshotEvery", where: caller(), add: func(t *Type[S], p Part[S]) error {
 		if n < 0 {
 			return fmt.Errorf("%d is negative", n)
 		}
-		t.snapshot.every = n
+		t.snapshot.every, t.snapshot.needed = n, p
 		return nil
 	}}
 }
 
 // SnapshotWhen has a snapshot taken after each commit for whose state f says so.
 func SnapshotWhen[S any](f func(S) bool) Part[S] {
-	return Part[S]{what: "SnapshotWhen", where: caller(), add: func(t *Type[S], _ Part[S]) error {
+	return Part[S]{what: "SnapshotWhen", where: caller(), add: func(t *Type[S], p Part[S]) error {
 		if f == nil {
 			return errNilFunction
 		}
-		t.snapshot.when = f
+		t.snapshot.when, t.snapshot.needed = f, p
 		return nil
 	}}
 }
@@ -192,8 +195,8 @@ func SnapshotWhen[S any](f func(S) bool) Part[S] {
 // Revision counts the meanings of the state. Raise it when Evolve makes something
 // else of the same events: older snapshots are then ignored.
 func Revision[S any](n int) Part[S] {
-	return Part[S]{what: "Revision", where: caller(), add: func(t *Type[S], _ Part[S]) error {
-		t.snapshot.revision = n
+	return Part[S]{what: "Revision", where: caller(), add: func(t *Type[S], p Part[S]) error {
+		t.snapshot.revision, t.snapshot.needed = n, p
 		return nil
 	}}
 }

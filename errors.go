@@ -60,12 +60,14 @@ const (
 	CodeInternal Code = "internal"
 )
 
-// An Error is a failure of the runtime, with its code. The cause, if any, is for the
-// node's log and is never shown to clients.
+// An Error is a failure of the runtime, with its code.
 type Error struct {
-	Code    Code
+	Code Code
+	// Message is the sentence for a person. Clients may see it, except of CodeInternal.
 	Message string
-	Cause   error
+	// Cause is for errors.Is and errors.As, if there is one. What of its text is in the
+	// message was put there on purpose.
+	Cause error
 }
 
 // The sentinels: errors.Is(err, ErrConflict) holds for every [Error] with that code.
@@ -81,7 +83,8 @@ var (
 	ErrInternal    = &Error{Code: CodeInternal}
 )
 
-// Errorf makes an [Error] with a code; %w keeps a cause for the node's log.
+// Errorf makes an [Error] with a code. %w keeps a cause, one at the most, and writes its
+// text into the message.
 func Errorf(code Code, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
 	return &Error{Code: code, Message: err.Error(), Cause: errors.Unwrap(err)}
@@ -110,12 +113,10 @@ func CodeOf(err error) Code {
 	if err == nil {
 		return ""
 	}
-	var r *Rejection
-	if errors.As(err, &r) {
+	if _, ok := errors.AsType[*Rejection](err); ok {
 		return CodeRejected
 	}
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code
 	}
 	return CodeInternal

@@ -34,6 +34,8 @@ type event[S any] struct {
 	upcast func(Event) Events
 }
 
+func (e event[S]) name() protoreflect.FullName { return e.typ.Descriptor().FullName() }
+
 type snapshot[S any] struct {
 	typ      protoreflect.MessageType
 	where    string
@@ -44,6 +46,7 @@ type snapshot[S any] struct {
 	revision int
 
 	fingerprint string
+	needed      Part[S] // the last part that makes sense with a Snapshot only
 }
 
 type recorded struct {

@@ -77,7 +77,7 @@ type Host struct {
 	registry registry
 	tick     atomic.Int64
 	crowded  chan struct{}
-	saves    chan saveJob
+	saves    [savers]chan saveJob
 	loads    chan struct{}
 	stats    stats
 
@@ -102,7 +102,6 @@ func NewHost(config Config) (*Host, error) {
 		store:    c.Store,
 		log:      c.Log,
 		crowded:  make(chan struct{}, 1),
-		saves:    make(chan saveJob, 256),
 		loads:    make(chan struct{}, c.Loads),
 	}
 	for _, def := range c.Types {
@@ -110,6 +109,9 @@ func NewHost(config Config) (*Host, error) {
 			return nil, errors.New("two aggregate types have the name " + def.Name())
 		}
 		h.types[def.Name()] = def
+	}
+	for i := range h.saves {
+		h.saves[i] = make(chan saveJob, maxSaves)
 	}
 	h.registry.init()
 	h.ctx, h.cancel = context.WithCancel(context.Background())
@@ -121,8 +123,8 @@ func (h *Host) Start() {
 	h.start.Do(func() {
 		h.workers.Add(1 + savers)
 		go h.sweep()
-		for range savers {
-			go h.saver()
+		for _, saves := range h.saves {
+			go h.saver(saves)
 		}
 	})
 }

@@ -78,8 +78,12 @@ func (h *Host) passivateOldest() {
 	}
 }
 
-// savers is how many snapshots may be written at the same time.
+// savers is how many snapshots may be written at the same time. Those of one aggregate
+// are written by one saver, so that the newest is the last.
 const savers = 2
+
+// maxSaves is how many snapshots may wait for each saver.
+const maxSaves = 128
 
 type saveJob struct {
 	ref         holdfast.Ref
@@ -91,22 +95,22 @@ type saveJob struct {
 // events are there.
 func (h *Host) save(ref holdfast.Ref, fingerprint string, s *Save) {
 	select {
-	case h.saves <- saveJob{ref, fingerprint, s}:
+	case h.saves[h.registry.hash(ref)%savers] <- saveJob{ref, fingerprint, s}:
 	default:
 		h.stats.snapshotsDropped.Add(1)
 	}
 }
 
-func (h *Host) saver() {
+func (h *Host) saver(saves <-chan saveJob) {
 	defer h.workers.Done()
 	for {
 		select {
-		case job := <-h.saves:
+		case job := <-saves:
 			h.keep(job)
 		case <-h.ctx.Done():
 			for { // what was left on the last passivations
 				select {
-				case job := <-h.saves:
+				case job := <-saves:
 					h.keep(job)
 				default:
 					return

@@ -33,8 +33,10 @@ func (r *registry) init() {
 }
 
 func (r *registry) shard(ref holdfast.Ref) *shard {
-	return &r.shards[maphash.Comparable(r.seed, ref)%shards]
+	return &r.shards[r.hash(ref)%shards]
 }
+
+func (r *registry) hash(ref holdfast.Ref) uint64 { return maphash.Comparable(r.seed, ref) }
 
 func (r *registry) find(ref holdfast.Ref) *aggregate {
 	s := r.shard(ref)

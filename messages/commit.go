@@ -37,7 +37,7 @@ var sealTag = []byte{15<<3 | byte(protowire.BytesType), sha256.Size}
 
 const sealLen = 2 + sha256.Size
 
-var errSeal = errors.New("its last field is not the digest")
+var errSeal = errors.New("its last field is not its digest or checksum (field 15, 32 bytes)")
 
 // content splits a sealed body into what was sealed and the seal.
 func content(body []byte) (sealed []byte, seal Digest, err error) {
@@ -74,12 +74,16 @@ func (c *Commit) Seal(prev Digest) ([]byte, Digest, error) {
 // OpenCommit decodes a commit and checks all that can be checked of it alone. The
 // error says what is wrong with it.
 func OpenCommit(body []byte) (*Commit, error) {
-	if _, _, err := content(body); err != nil {
+	_, seal, err := content(body)
+	if err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
 	c := new(Commit)
 	if err := proto.Unmarshal(body, c); err != nil {
 		return nil, fmt.Errorf("commit: decode: %w", err)
+	}
+	if !bytes.Equal(c.Digest, seal[:]) {
+		return nil, fmt.Errorf("commit: %w", errSeal)
 	}
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
@@ -91,14 +95,11 @@ func (c *Commit) check() error {
 	if c.Format != CommitFormat {
 		return fmt.Errorf("format %d is unknown to this build, which reads %d", c.Format, CommitFormat)
 	}
-	if len(c.Digest) != sha256.Size {
-		return errSeal
-	}
 	var events uint64
 	for _, ch := range c.Changes {
 		events += uint64(len(ch.Events))
 	}
-	if c.FirstVersion == 0 || c.LastVersion+1 != c.FirstVersion+events {
+	if c.FirstVersion == 0 || c.LastVersion < c.FirstVersion-1 || c.LastVersion-(c.FirstVersion-1) != events {
 		return fmt.Errorf("versions %d to %d do not fit its %d events", c.FirstVersion, c.LastVersion, events)
 	}
 	if len(c.Trail) > MaxTrail {
@@ -192,11 +193,17 @@ func OpenSnapshot(body []byte) (*Snapshot, error) {
 	if err := proto.Unmarshal(body, s); err != nil {
 		return nil, fmt.Errorf("snapshot: decode: %w", err)
 	}
+	if !bytes.Equal(s.Checksum, seal[:]) {
+		return nil, fmt.Errorf("snapshot: %w", errSeal)
+	}
 	if s.Format != SnapshotFormat {
 		return nil, fmt.Errorf("snapshot: format %d is unknown to this build, which reads %d", s.Format, SnapshotFormat)
 	}
 	if len(s.Digest) != sha256.Size || s.Version == 0 || s.Sequence == 0 {
 		return nil, errors.New("snapshot: it does not say where in the log it stands")
+	}
+	if len(s.Trail) > MaxTrail+1 {
+		return nil, fmt.Errorf("snapshot: a trail of %d, the most is %d", len(s.Trail), MaxTrail+1)
 	}
 	if _, err := resolve(s.Sequence, s.Trail); err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)

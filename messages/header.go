@@ -2,7 +2,9 @@ package messages
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,9 +54,9 @@ type field struct {
 	read func(r *RequestHeader, v string) error
 }
 
-func text(max int, into func(*RequestHeader) *string) func(*RequestHeader, string) error {
+func text(limit int, into func(*RequestHeader) *string) func(*RequestHeader, string) error {
 	return func(r *RequestHeader, v string) error {
-		if err := checkText(v, max); err != nil {
+		if err := checkText(v, limit); err != nil {
 			return err
 		}
 		*into(r) = v
@@ -97,6 +99,9 @@ var fields = map[string]field{
 		if err != nil {
 			return fmt.Errorf("want a time such as 2026-03-14T09:26:53Z (RFC 3339)")
 		}
+		if y := t.UTC().Year(); y < 1678 || y > 2261 { // what nanoseconds in an int64 can tell
+			return fmt.Errorf("want a time in the years 1678 to 2261")
+		}
 		r.AsOf = &t
 		return nil
 	}},
@@ -126,14 +131,20 @@ var fields = map[string]field{
 // header.
 func ParseRequestHeader(kind Kind, h map[string][]string) (RequestHeader, error) {
 	var r RequestHeader
-	for name, values := range h {
-		f, ok := fields[name]
+	seen := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		values, known := h[name], knownAs(name)
+		f, ok := fields[known]
 		if !ok {
 			if err := checkForeign(name); err != nil {
 				return r, err
 			}
 			continue
 		}
+		if other, twice := seen[known]; twice {
+			return r, fmt.Errorf("header %s: it is given as %s too", name, other)
+		}
+		seen[known] = name
 		if f.of != "" && f.of != string(kind) {
 			return r, fmt.Errorf("header %s: it is for %s requests, not for %s", name, f.of, kind)
 		}
@@ -141,7 +152,7 @@ func ParseRequestHeader(kind Kind, h map[string][]string) (RequestHeader, error)
 			return r, fmt.Errorf("header %s: it is given %d times", name, len(values))
 		}
 		if err := f.read(&r, values[0]); err != nil {
-			return r, fmt.Errorf("header %s: %q: %w", name, values[0], err)
+			return r, fmt.Errorf("header %s: %s: %w", name, quote(values[0]), err)
 		}
 	}
 	if r.AsOf != nil && r.AsOfVersion != nil {
@@ -150,23 +161,52 @@ func ParseRequestHeader(kind Kind, h map[string][]string) (RequestHeader, error)
 	return r, nil
 }
 
+// knownAs gives a header's name in our spelling. Our own headers have one spelling, since
+// NATS tells names apart by case; the two that come from HTTP have any, since HTTP's
+// libraries respell them.
+func knownAs(name string) string {
+	for _, known := range []string{HeaderContentType, HeaderTrace} {
+		if strings.EqualFold(name, known) {
+			return known
+		}
+	}
+	return name
+}
+
 // servers are the headers that a nats-server itself adds to requests.
 var servers = map[string]bool{"Nats-Request-Info": true, "Nats-Trace-Dest": true, "Nats-Trace-Only": true, "Nats-Trace-Hop": true}
 
 func checkForeign(name string) error {
-	lower := strings.ToLower(name)
 	for known := range fields {
-		if lower == strings.ToLower(known) && known != HeaderContentType {
-			return fmt.Errorf("header %s: it is written %s", name, known)
+		if strings.EqualFold(name, known) {
+			return fmt.Errorf("header %s: it is written %s", shown(name), known)
 		}
 	}
-	switch {
+	switch lower := strings.ToLower(name); {
 	case strings.HasPrefix(lower, "holdfast-"):
-		return fmt.Errorf("header %s: it is unknown", name)
+		return fmt.Errorf("header %s: it is unknown", shown(name))
 	case strings.HasPrefix(lower, "nats-") && !servers[name]:
-		return fmt.Errorf("header %s: a request may not have it", name)
+		return fmt.Errorf("header %s: a request may not have it", shown(name))
 	}
 	return nil
+}
+
+// shown gives a header's name for an error, quoted if it is an odd one: an error travels
+// in a header itself.
+func shown(name string) string {
+	if q := quote(name); q != `"`+name+`"` {
+		return q
+	}
+	return name
+}
+
+// quote gives the beginning of what somebody sent.
+func quote(s string) string {
+	const most = 64
+	if len(s) > most {
+		return strconv.QuoteToASCII(s[:most]) + "…"
+	}
+	return strconv.QuoteToASCII(s)
 }
 
 // CheckCommandID says what is wrong with a command, correlation or causation id, which
@@ -183,9 +223,9 @@ func CheckCommandID(id string) error {
 	return nil
 }
 
-func checkText(s string, max int) error {
-	if s == "" || len(s) > max {
-		return fmt.Errorf("it has %d bytes, want 1 to %d", len(s), max)
+func checkText(s string, limit int) error {
+	if s == "" || len(s) > limit {
+		return fmt.Errorf("it has %d bytes, want 1 to %d", len(s), limit)
 	}
 	if !utf8.ValidString(s) {
 		return fmt.Errorf("it is not valid UTF-8")

@@ -4,19 +4,40 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/messages"
 )
 
-// NewHead is the head of an aggregate to which nothing has happened.
-func NewHead(c messages.Context, ref holdfast.Ref) (Head, error) {
+// LogSubject is where the aggregate's commits stand in a log of that many partitions.
+// The error is ErrMalformed: the ref names nothing that a log can hold.
+func LogSubject(c messages.Context, ref holdfast.Ref, partitions uint32) (messages.Subject, error) {
+	if _, err := messages.ParseType(ref.Type); err != nil {
+		return messages.Subject{}, holdfast.Errorf(holdfast.CodeMalformed, "%w", err)
+	}
 	id, err := messages.EncodeID(ref.ID)
 	if err != nil {
-		return Head{}, holdfast.Errorf(holdfast.CodeMalformed, "%w", err)
+		return messages.Subject{}, holdfast.Errorf(holdfast.CodeMalformed, "%w", err)
 	}
-	return Head{Digest: messages.FirstDigest(c, ref.Type, id)}, nil
+	p := messages.PartitionOf(ref.Type, id, partitions)
+	return messages.Subject{Context: c, Kind: messages.KindLog, Partition: p, Type: ref.Type, ID: id}, nil
+}
+
+// NewHead is the head of an aggregate to which nothing has happened. The error is that
+// of [LogSubject].
+func NewHead(c messages.Context, ref holdfast.Ref) (Head, error) {
+	sub, err := LogSubject(c, ref, 1)
+	if err != nil {
+		return Head{}, err
+	}
+	return HeadAt(sub), nil
+}
+
+// HeadAt is the head of the aggregate of a log subject when nothing has happened to it.
+func HeadAt(sub messages.Subject) Head {
+	return Head{Digest: messages.FirstDigest(sub.Context, sub.Type, sub.ID)}
 }
 
 // Seal makes the commit that follows h of the changes, and its body. The id is unique
@@ -36,7 +57,11 @@ func (h Head) Seal(id string, changes []*messages.Change) (Commit, error) {
 		c.LastVersion += uint64(len(ch.Events))
 		c.Time = max(c.Time, ch.Time)
 	}
-	c.SetBefore(h.sequences())
+	before, err := h.sequences()
+	if err != nil {
+		return Commit{}, err
+	}
+	c.SetBefore(before)
 	body, _, err := c.Seal(h.Digest)
 	if err != nil {
 		return Commit{}, holdfast.Errorf(holdfast.CodeInternal, "%w", err)
@@ -45,36 +70,59 @@ func (h Head) Seal(id string, changes []*messages.Change) (Commit, error) {
 }
 
 // sequences of the last commit and those before it, newest first, 33 at most.
-func (h Head) sequences() []uint64 {
+func (h Head) sequences() ([]uint64, error) {
 	if h.Position.IsZero() {
-		return nil
+		return nil, nil
 	}
 	seqs := make([]uint64, 0, messages.MaxTrail+1)
 	seqs = append(seqs, h.Position.Sequence())
-	return append(seqs, h.Before[:min(len(h.Before), messages.MaxTrail)]...)
+	for _, seq := range h.Before[:min(len(h.Before), messages.MaxTrail)] {
+		if seq == 0 || seq >= seqs[len(seqs)-1] {
+			return nil, holdfast.Errorf(holdfast.CodeInternal, "the head at %s does not lead backwards: %v", h.Position, h.Before)
+		}
+		seqs = append(seqs, seq)
+	}
+	return seqs, nil
+}
+
+// Size is how many bytes changes take in a commit: what a store's Limit limits.
+func Size(changes []*messages.Change) int {
+	const tag = 1 // of the field Commit.changes
+	n := 0
+	for _, ch := range changes {
+		n += tag + protowire.SizeBytes(proto.Size(ch))
+	}
+	return n
 }
 
 // Follow checks that c is the commit that follows h, and gives the head after it. The
 // error is ErrCorrupt and says what does not fit: a gap in the versions, a link to
 // another commit, a time before the last, or a digest that does not chain.
 func (h Head) Follow(c Commit) (Head, error) {
+	if err := h.check(c); err != nil {
+		return h, err
+	}
+	return c.Head(), nil
+}
+
+func (h Head) check(c Commit) error {
 	if c.FirstVersion != uint64(h.Version)+1 {
-		return h, corrupt(c, "it starts at version %d, but version %d came before: %w", c.FirstVersion, h.Version, errGap)
+		return corrupt(c, "it starts at version %d, but version %d came before: %w", c.FirstVersion, h.Version, errGap)
 	}
 	if c.Previous != h.Position.Sequence() {
-		return h, corrupt(c, "it names %d as its previous commit, which is %s", c.Previous, h.Position)
+		return corrupt(c, "it names %d as its previous commit, which is %s", c.Previous, h.Position)
 	}
 	if !h.Time.IsZero() && c.Time < h.Time.UnixNano() {
-		return h, corrupt(c, "its time runs backwards")
+		return corrupt(c, "its time runs backwards")
 	}
 	want, err := messages.ChainedDigest(h.Digest, c.Body)
 	if err != nil {
-		return h, corrupt(c, "%w", err)
+		return corrupt(c, "%w", err)
 	}
 	if string(want[:]) != string(c.Digest) {
-		return h, corrupt(c, "its digest does not chain to the previous commit's: one of the two was altered")
+		return corrupt(c, "its digest does not chain to the previous commit's: one of the two was altered")
 	}
-	return c.Head(), nil
+	return nil
 }
 
 var errGap = fmt.Errorf("events are missing in between")
@@ -99,20 +147,25 @@ func (c Commit) Head() Head {
 		Version:  holdfast.Version(c.LastVersion),
 		Position: c.Position,
 		Before:   c.Before(),
-		Time:     time.Unix(0, c.Time).UTC(),
+		Time:     unixTime(c.Time),
 	}
 	copy(h.Digest[:], c.Digest)
 	return h
 }
 
+func unixTime(nanoseconds int64) time.Time { return time.Unix(0, nanoseconds).UTC() }
+
 // FollowAll checks a run of commits, oldest first, that follows h, and gives the head
 // after the last.
 func (h Head) FollowAll(commits []Commit) (Head, error) {
-	var err error
-	for _, c := range commits {
-		if h, err = h.Follow(c); err != nil {
+	for i, c := range commits {
+		if err := h.check(c); err != nil {
 			return h, err
 		}
+		if i == len(commits)-1 {
+			return c.Head(), nil
+		}
+		h = Head{Version: holdfast.Version(c.LastVersion), Position: c.Position, Time: unixTime(c.Time), Digest: messages.Digest(c.Digest)}
 	}
 	return h, nil
 }

@@ -30,18 +30,20 @@ type Store interface {
 type Appender interface {
 	// Append records the changes as the aggregate's next commit, if the aggregate still
 	// is where after says, and does not wait: done is called exactly once, from a
-	// goroutine of the store, and must not block. Append takes ownership of changes.
+	// goroutine of the store or before Append returns, and must not block. Append takes
+	// ownership of changes.
 	//
 	// done hears the new head, or: ErrConflict (another commit came first, this one
 	// will never be), ErrUncertain (it may be recorded, or yet become so),
-	// ErrUnavailable and ErrTooLarge (it is not recorded and will not be).
+	// ErrUnavailable, ErrTooLarge and ErrMalformed (the ref names nothing that a log
+	// can hold): it is not recorded and will not be.
 	// An uncertain append is settled by the aggregate's next successful one: when that
 	// follows the same head, the uncertain one can no longer be recorded.
 	//
 	// One append an aggregate may be under way; a second one is a conflict.
 	Append(ref holdfast.Ref, after Head, changes []*messages.Change, done func(Head, error))
 
-	// Limit is how many bytes the changes of one commit may take, encoded.
+	// Limit is how many bytes the changes of one commit may take, as [Size] counts them.
 	Limit() int
 }
 
@@ -52,21 +54,24 @@ type Reader interface {
 	// all commits. What it costs depends on the number of those commits, not on the
 	// length of the log. It never returns less than what was durable when it was called.
 	//
-	// It returns ErrCorrupt when the chain does not hold, with the place; else
-	// ErrUnavailable. An aggregate to which nothing has happened is no error.
+	// Without a fingerprint it reads all commits.
+	//
+	// It returns ErrCorrupt when the chain does not hold, with the place; ErrMalformed
+	// when the ref names nothing that a log can hold; else ErrUnavailable, also when ctx
+	// ends. An aggregate to which nothing has happened is no error.
 	Load(ctx context.Context, ref holdfast.Ref, fingerprint string) (Loaded, error)
 
 	// Backwards yields the aggregate's commits, newest first, from the one that holds
-	// the event of version at, or from the last one when at is 0 or beyond it. Each is
-	// checked against the one before it when that has been read too. An error, as of
-	// Load, is the last thing that it yields.
+	// the event of version at, or from the last one when at is 0 or beyond it. Each has
+	// been checked against the one before it. An error, as of Load, is the last thing
+	// that it yields.
 	Backwards(ctx context.Context, ref holdfast.Ref, at holdfast.Version) iter.Seq2[Commit, error]
 }
 
 // A Snapshotter caches states.
 type Snapshotter interface {
 	// SaveSnapshot keeps a snapshot. It may be lost at any time, and an older one may
-	// come back. It returns ErrTooLarge or ErrUnavailable.
+	// come back. It returns ErrTooLarge, ErrMalformed or ErrUnavailable.
 	SaveSnapshot(ctx context.Context, ref holdfast.Ref, s Snapshot) error
 }
 

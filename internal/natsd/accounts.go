@@ -2,10 +2,12 @@ package natsd
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nkeys"
 	"golang.org/x/crypto/bcrypt"
 )
 
@@ -22,12 +24,8 @@ const (
 	Gateway Role = "holdfast-gateway"
 )
 
-// The remaining users: the operator's commands, and clients that show no
-// credentials.
-const (
-	adminUser     = "holdfast-admin"
-	anonymousUser = "holdfast-anonymous"
-)
+// adminUser is for the operator's commands.
+const adminUser = "holdfast-admin"
 
 const (
 	coreAccount   = "CORE"
@@ -41,7 +39,7 @@ const (
 const bcryptCost = bcrypt.MinCost
 
 func isReservedUser(name string) bool {
-	return slices.Contains([]string{string(Node), string(Gateway), adminUser, anonymousUser}, name)
+	return slices.Contains([]string{string(Node), string(Gateway), adminUser}, name)
 }
 
 // clientSubjects are what EDGE imports from CORE and its clients may publish to.
@@ -102,14 +100,7 @@ func addUsers(o *server.Options, cfg Config, c credentials) error {
 	overTCP := map[string]struct{}{"STANDARD": {}}
 	core, edge := account(o, coreAccount), account(o, edgeAccount)
 
-	client := &server.User{Username: cfg.ClientUser, Password: cfg.ClientPassword}
-	if cfg.ClientUser == "" {
-		// Nobody is told this password: the user is given to those who show none.
-		client.Username, client.Password = anonymousUser, rand.Text()
-		o.NoAuthUser = anonymousUser
-	}
-	client.Account = edge
-	client.Permissions = &server.Permissions{
+	client := &server.Permissions{
 		Publish:   &server.SubjectPermission{Allow: clientSubjects(cfg.Context)},
 		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
 	}
@@ -121,9 +112,36 @@ func addUsers(o *server.Options, cfg Config, c credentials) error {
 			Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: gatewayDenied(cfg.Context)}},
 		},
 		{Username: adminUser, Password: c.admin, Account: core, AllowedConnectionTypes: overTCP},
-		client,
 	}
-	for _, u := range o.Users {
+	if cfg.ClientUser == "" {
+		return errors.Join(hashPasswords(o.Users), addAnonymous(o, edge, client))
+	}
+	o.Users = append(o.Users, &server.User{
+		Username: cfg.ClientUser, Password: cfg.ClientPassword, Account: edge, Permissions: client,
+	})
+	return hashPasswords(o.Users)
+}
+
+// addAnonymous adds the user that is given to those who show no credentials.
+// It is a key, whose private half nobody has: a user with a password could
+// only have it in the clear, about which the server warns.
+func addAnonymous(o *server.Options, edge *server.Account, client *server.Permissions) error {
+	key, err := nkeys.CreateUser()
+	if err != nil {
+		return fmt.Errorf("create key of the anonymous user: %w", err)
+	}
+	defer key.Wipe()
+	public, err := key.PublicKey()
+	if err != nil {
+		return fmt.Errorf("create key of the anonymous user: %w", err)
+	}
+	o.Nkeys = []*server.NkeyUser{{Nkey: public, Account: edge, Permissions: client}}
+	o.NoAuthUser = public
+	return nil
+}
+
+func hashPasswords(users []*server.User) error {
+	for _, u := range users {
 		hash, err := bcrypt.GenerateFromPassword([]byte(u.Password), bcryptCost)
 		if err != nil {
 			return fmt.Errorf("hash password of user %s: %w", u.Username, err)

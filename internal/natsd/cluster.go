@@ -2,11 +2,14 @@ package natsd
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"math/big"
 	"net"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"syscall"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -57,14 +60,28 @@ func (s *Server) Config() Config {
 // streams with a replica on each (at most 5) can be made. With n = 1 it is one
 // server without a cluster. The caller stops every server.
 func StartCluster(ctx context.Context, n int, cfg Config) ([]*Server, error) {
+	return startCluster(ctx, n, cfg, freeAddresses)
+}
+
+func startCluster(
+	ctx context.Context, n int, cfg Config, free func(n int) ([]string, error),
+) ([]*Server, error) {
 	if n < 1 {
 		return nil, fmt.Errorf("start cluster: %d servers: choose at least 1", n)
+	}
+	if cfg.DataDir == "" {
+		return nil, errors.New("start cluster: DataDir is empty: name the folder that is to hold the data")
 	}
 	const attempts = 5
 	var err error
 	for range attempts {
+		var addresses []string
+		if addresses, err = free(2 * n); err != nil {
+			break
+		}
 		var servers []*Server
-		if servers, err = startMembers(ctx, n, cfg); err == nil {
+		servers, err = startMembers(ctx, memberConfigs(addresses[:n], addresses[n:], cfg))
+		if err == nil {
 			return servers, nil
 		}
 		// Another process may take a port between its choice and its use.
@@ -75,11 +92,7 @@ func StartCluster(ctx context.Context, n int, cfg Config) ([]*Server, error) {
 	return nil, fmt.Errorf("start cluster: %w", err)
 }
 
-func startMembers(ctx context.Context, n int, cfg Config) ([]*Server, error) {
-	configs, err := memberConfigs(n, cfg)
-	if err != nil {
-		return nil, err
-	}
+func startMembers(ctx context.Context, configs []Config) ([]*Server, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	type result struct {
@@ -94,15 +107,17 @@ func startMembers(ctx context.Context, n int, cfg Config) ([]*Server, error) {
 			results <- result{i, s, err}
 		}()
 	}
-	servers := make([]*Server, n)
-	for range n {
+	servers := make([]*Server, len(configs))
+	var err error
+	for range configs {
 		r := <-results
 		servers[r.i] = r.server
-		if r.err != nil {
-			cancel(r.err) // The others would wait for this one; the first cause counts.
+		if r.err != nil && err == nil {
+			err = r.err
+			cancel(err) // The others would wait for this one.
 		}
 	}
-	if err = context.Cause(ctx); err == nil && n > 1 {
+	if err == nil && len(servers) > 1 {
 		err = servers[0].awaitReplicas(ctx)
 	}
 	if err != nil {
@@ -116,48 +131,62 @@ func startMembers(ctx context.Context, n int, cfg Config) ([]*Server, error) {
 	return servers, nil
 }
 
-func memberConfigs(n int, cfg Config) ([]Config, error) {
-	if cfg.DataDir == "" {
-		return nil, errors.New("DataDir is empty: name the folder that is to hold the data")
-	}
+// memberConfigs are those of the members that have one of routes and one of
+// clients each.
+func memberConfigs(routes, clients []string, cfg Config) []Config {
 	if cfg.Name == "" {
 		cfg.Name = defaultName
 	}
-	routes, err := freeAddresses(n)
-	if err != nil {
-		return nil, err
-	}
-	configs := make([]Config, n)
+	configs := make([]Config, len(routes))
 	for i := range configs {
 		c := cfg
 		c.Name = fmt.Sprintf("%s-%d", cfg.Name, i+1)
 		c.DataDir = filepath.Join(cfg.DataDir, c.Name)
-		c.Listen, c.Cluster = "127.0.0.1:0", nil
-		if n > 1 {
+		c.Listen, c.Cluster = clients[i], nil
+		if len(routes) > 1 {
 			c.Cluster = &Cluster{Name: cfg.Name, Listen: routes[i], Routes: routes}
 		}
 		configs[i] = c
 	}
-	return configs, nil
+	return configs
 }
 
-// freeAddresses returns n addresses that were free a moment ago.
+// freeAddresses returns n addresses that were free a moment ago. Their ports
+// lie below those that systems give to outgoing connections: none of these
+// takes one, neither before the server does nor while a member is down.
 func freeAddresses(n int) ([]string, error) {
-	addresses := make([]string, n)
-	for i := range addresses {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	const lowest, ports, tries = 20000, 10000, 1000
+	var addresses []string
+	for range tries {
+		if len(addresses) == n {
+			return addresses, nil
+		}
+		offset, err := rand.Int(rand.Reader, big.NewInt(ports))
+		if err != nil {
+			return nil, fmt.Errorf("choose port: %w", err)
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.FormatInt(lowest+offset.Int64(), 10)))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("find free port: %w", err)
 		}
 		defer l.Close() // All are held until all are found, or they might be the same.
-		addresses[i] = l.Addr().String()
+		addresses = append(addresses, l.Addr().String())
 	}
-	return addresses, nil
+	return nil, fmt.Errorf("find free port: none after %d tries from %d to %d", tries, lowest, lowest+ports-1)
 }
 
-// awaitReplicas returns when a stream with a replica on each server has been
-// made and has stored a message; it is removed again. Nothing less tells: the
-// leader counts a member as present before it can place a stream there.
+const (
+	probeStream  = "HOLDFAST_PROBE"
+	probeSubject = "holdfast.probe"
+)
+
+// awaitReplicas returns when a stream with a replica on each server has stored
+// a message on all of them; it is removed again. Nothing less tells: JetStream
+// answers as soon as there is a majority, and it also makes streams with
+// replicas on members that are away.
 func (s *Server) awaitReplicas(ctx context.Context) error {
 	nc, err := s.Connect(Node)
 	if err != nil {
@@ -168,17 +197,32 @@ func (s *Server) awaitReplicas(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open JetStream: %w", err)
 	}
-	const name, subject = "HOLDFAST_PROBE", "holdfast.probe"
 	return s.poll(ctx, func(ctx context.Context) error {
-		_, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-			Name: name, Subjects: []string{subject}, Storage: jetstream.MemoryStorage, Replicas: min(s.ClusterSize(), 5),
-		})
-		if err != nil {
-			return err
-		}
-		if _, err := js.Publish(ctx, subject, nil); err != nil {
-			return err
-		}
-		return js.DeleteStream(ctx, name)
+		return probeReplicas(ctx, js, min(s.ClusterSize(), 5))
 	})
+}
+
+func probeReplicas(ctx context.Context, js jetstream.JetStream, replicas int) error {
+	stream, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: probeStream, Subjects: []string{probeSubject}, Storage: jetstream.MemoryStorage, Replicas: replicas,
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := js.Publish(ctx, probeSubject, nil); err != nil {
+		return err
+	}
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return err
+	}
+	if info.Cluster == nil || len(info.Cluster.Replicas) != replicas-1 {
+		return errors.New("replicas are missing")
+	}
+	for _, r := range info.Cluster.Replicas {
+		if !r.Current || r.Offline {
+			return fmt.Errorf("replica on %s is not current", r.Name)
+		}
+	}
+	return js.DeleteStream(ctx, probeStream)
 }

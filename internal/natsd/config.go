@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"regexp"
+	"slices"
 	"strconv"
 )
 
@@ -149,9 +150,13 @@ func (c Config) validateCluster() error {
 	if len(cl.Routes) < 2 {
 		return fmt.Errorf("Cluster.Routes has %d addresses: list all members, this one included", len(cl.Routes))
 	}
-	for _, r := range cl.Routes {
+	for i, r := range cl.Routes {
 		if _, _, err := splitAddress(r); err != nil {
 			return fmt.Errorf("Cluster.Routes %q: %w", r, err)
+		}
+		// The server counts them, and waits for a majority of that many.
+		if slices.Contains(cl.Routes[:i], r) {
+			return fmt.Errorf("Cluster.Routes has %q twice: list each member once", r)
 		}
 	}
 	return nil

@@ -30,7 +30,7 @@ func lockFolder(dir string) (*folderLock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
-	if err := flock(f); err != nil {
+	if err := flock(f, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		defer f.Close()
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock data folder %s: %w", dir, err)
@@ -45,9 +45,9 @@ func lockFolder(dir string) (*folderLock, error) {
 	return &folderLock{file: f}, nil
 }
 
-func flock(f *os.File) error {
+func flock(f *os.File, how int) error {
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		err := syscall.Flock(int(f.Fd()), how)
 		if !errors.Is(err, syscall.EINTR) {
 			return err
 		}
@@ -72,9 +72,10 @@ func holder(f *os.File) string {
 	return "the process with pid " + pid
 }
 
-// release gives the folder up. Closing the file is what unlocks it.
+// release gives the folder up. To close the file is not enough: a process that
+// is being forked at this moment shares it until it becomes another program.
 func (l *folderLock) release() error {
-	if err := l.file.Close(); err != nil {
+	if err := errors.Join(flock(l.file, syscall.LOCK_UN), l.file.Close()); err != nil {
 		return fmt.Errorf("release lock: %w", err)
 	}
 	return nil

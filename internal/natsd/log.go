@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 )
 
@@ -39,6 +40,7 @@ func (l *serverLog) warned() []string {
 
 func (l *serverLog) keep(text string) {
 	const most = 20
+	text = strings.TrimSpace(text)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.started && len(l.warnings) < most {
@@ -48,7 +50,7 @@ func (l *serverLog) keep(text string) {
 
 func (l *serverLog) pass(level slog.Level, format string, v []any) {
 	if l.to.Enabled(context.Background(), level) {
-		l.to.Log(context.Background(), level, fmt.Sprintf(format, v...))
+		l.to.Log(context.Background(), level, strings.TrimSpace(fmt.Sprintf(format, v...)))
 	}
 }
 

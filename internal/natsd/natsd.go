@@ -13,11 +13,12 @@
 //     only the subjects that clients may ask: <context>.cmd, .get and
 //     .history, and the service discovery $SRV.
 //
-// A reply that crosses the two accounts is renamed by the server, therefore a
-// client cannot make the node answer into the log by naming a log subject as
-// its reply subject. The server exempts $JS.ACK from that renaming; what
-// keeps such a reply out of CORE is that a [Gateway] connection may not
-// publish there. So whatever answers clients has to use a Gateway connection.
+// A reply that crosses the two accounts is renamed by the server, and a
+// request whose reply subject is exempt from that ($JS.ACK) is refused.
+// Therefore a client cannot make the node answer into the log by naming a log
+// subject as its reply subject. [Gateway] is the second line of defence: such
+// a connection may not publish there at all, and also in CORE nobody can make
+// it do so. Whatever answers requests has to use it.
 //
 // # Clients
 //

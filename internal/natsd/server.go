@@ -23,7 +23,8 @@ const (
 	maxMemory = 1 << 30
 
 	pollInterval   = 5 * time.Millisecond
-	attemptTimeout = 2 * time.Second
+	firstAttempt   = 250 * time.Millisecond
+	longestAttempt = 4 * time.Second
 	tlsTimeout     = 5 // seconds
 )
 
@@ -43,8 +44,9 @@ type Server struct {
 
 // Start runs a server and returns it as soon as clients can connect and
 // JetStream answers; a member of a cluster therefore waits for a majority. It
-// waits as long as ctx allows, and on an error it leaves nothing behind but
-// files. ctx has no part in the server's life afterwards.
+// waits as long as ctx allows (though it does not interrupt the recovery of
+// what is stored), and on an error it leaves nothing behind but files. ctx has
+// no part in the server's life afterwards.
 //
 // The error is [ErrFolderInUse] when another server owns the folder, it is
 // syscall.EADDRINUSE when a port is taken, and otherwise says what the server
@@ -58,7 +60,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("start nats-server: %w", err)
 	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-		return nil, fmt.Errorf("start nats-server: make data folder: %w", err)
+		return nil, fmt.Errorf("start nats-server: make data folder %s: %w", cfg.DataDir, err)
 	}
 	lock, err := lockFolder(cfg.DataDir)
 	if err != nil {
@@ -66,7 +68,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, credentials: newCredentials(), log: newServerLog(cfg.Logger, cfg.Name), lock: lock}
 	if err := s.run(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("start nats-server on %s: %w", cfg.DataDir, err), s.shutdown())
+		return nil, errors.Join(fmt.Errorf("start nats-server on %s: %w", cfg.DataDir, err))
 	}
 	return s, nil
 }
@@ -163,12 +165,13 @@ func (s *Server) awaitJetStream(ctx context.Context) error {
 }
 
 // poll calls try until it succeeds, the server fails or ctx ends. A request
-// that comes too early may stay without an answer: each try has its own limit.
+// that comes too early may stay without an answer, so each try has a limit of
+// its own; it grows, so that a slow machine arrives as well.
 func (s *Server) poll(ctx context.Context, try func(context.Context) error) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
-	for {
-		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
+	for limit := firstAttempt; ; limit = min(2*limit, longestAttempt) {
+		attempt, cancel := context.WithTimeout(ctx, limit)
 		err := try(attempt)
 		cancel()
 		if err == nil {

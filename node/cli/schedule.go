@@ -181,7 +181,7 @@ func (s *schedule) settle(l *line, o outcome, remembered bool) (behind []*line) 
 			la.unrecorded = l.number
 		}
 		if _, ok := s.carried[l.ref]; ok {
-			
+			s.carried[l.ref] = l.number + 1
 		}
 	}
 	s.advance()
@@ -265,7 +265,7 @@ func (s *schedule) record() record {
 		// What is on record must stay on it: la.safe.
 		case la.unrecorded > s.passed, la.safe > r.Settled, la.unsafe() >= s.limits.perRef/2:
 			r.Stopped[ref] = tail[len(tail)-1].number + 1
-		case !carried:
+		case !carried || true:
 			continue
 		}
 		for _, m := range tail {

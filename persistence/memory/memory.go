@@ -10,8 +10,6 @@ import (
 	"slices"
 	"sync"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence"
@@ -26,21 +24,19 @@ type Store struct {
 	context messages.Context
 
 	mu        sync.Mutex
-	last      uint64 // sequence
-	logs      map[holdfast.Ref][]stored
+	records   []persistence.Record // at sequence-1; one without a subject is lost
+	logs      map[holdfast.Ref][]uint64
 	snapshots map[holdfast.Ref][]byte
 }
 
-type stored struct {
-	position holdfast.Position
-	body     []byte
-}
-
-var _ persistence.Store = (*Store)(nil)
+var (
+	_ persistence.Store   = (*Store)(nil)
+	_ persistence.Scanner = (*Store)(nil)
+)
 
 // New makes an empty store of one context.
 func New(context messages.Context) *Store {
-	return &Store{context: context, logs: map[holdfast.Ref][]stored{}, snapshots: map[holdfast.Ref][]byte{}}
+	return &Store{context: context, logs: map[holdfast.Ref][]uint64{}, snapshots: map[holdfast.Ref][]byte{}}
 }
 
 // Append implements [persistence.Appender].
@@ -49,65 +45,106 @@ func (s *Store) Append(ref holdfast.Ref, after persistence.Head, changes []*mess
 }
 
 func (s *Store) append(ref holdfast.Ref, after persistence.Head, changes []*messages.Change) (persistence.Head, error) {
-	size := 0
-	for _, ch := range changes {
-		size += proto.Size(ch)
+	first, err := persistence.NewHead(s.context, ref)
+	if err != nil {
+		return after, err
 	}
-	if size > Limit {
+	if after.Position.IsZero() {
+		after = first
+	}
+	if size := persistence.Size(changes); size > Limit {
 		return after, holdfast.Errorf(holdfast.CodeTooLarge, "the changes take %d bytes, the limit is %d", size, Limit)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var end uint64
 	if log := s.logs[ref]; len(log) > 0 {
-		end = log[len(log)-1].position.Sequence()
+		end = log[len(log)-1]
 	}
 	if end != after.Position.Sequence() {
 		return after, holdfast.Errorf(holdfast.CodeConflict, "%s is at %d, not at %s", ref, end, after.Position)
 	}
-	c, err := after.Seal(fmt.Sprintf("m-%d", s.last+1), changes)
+	c, err := after.Seal(fmt.Sprintf("m-%d", len(s.records)+1), changes)
 	if err != nil {
 		return after, err
 	}
-	c.Position = s.put(ref, c.Body)
+	if c.Position, err = s.put(ref, c.Body); err != nil {
+		return after, err
+	}
 	return c.Head(), nil
 }
 
 // Put puts a body into the log as the aggregate's newest commit, whatever it says: for
-// tests of what is found damaged.
+// tests of what is found damaged. It panics when the ref names nothing.
 func (s *Store) Put(ref holdfast.Ref, body []byte) holdfast.Position {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.put(ref, body)
+	position, err := s.put(ref, body)
+	if err != nil {
+		panic(err)
+	}
+	return position
 }
 
-func (s *Store) put(ref holdfast.Ref, body []byte) holdfast.Position {
-	s.last++
-	position := holdfast.NewPosition(0, s.last)
-	s.logs[ref] = append(s.logs[ref], stored{position, body})
-	return position
+func (s *Store) put(ref holdfast.Ref, body []byte) (holdfast.Position, error) {
+	subject, err := persistence.LogSubject(s.context, ref, 1)
+	if err != nil {
+		return holdfast.Position{}, err
+	}
+	seq := uint64(len(s.records)) + 1
+	position := holdfast.NewPosition(0, seq)
+	s.records = append(s.records, persistence.Record{Position: position, Subject: subject.String(), Body: body})
+	s.logs[ref] = append(s.logs[ref], seq)
+	return position, nil
+}
+
+// Lose removes what stands at a position: for tests of what is found missing.
+func (s *Store) Lose(position holdfast.Position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seq := position.Sequence()
+	s.records[seq-1] = persistence.Record{}
+	for ref, log := range s.logs {
+		s.logs[ref] = slices.DeleteFunc(slices.Clone(log), func(n uint64) bool { return n == seq })
+	}
 }
 
 // Limit implements [persistence.Appender].
 func (s *Store) Limit() int { return Limit }
 
-// Load implements [persistence.Reader].
-func (s *Store) Load(_ context.Context, ref holdfast.Ref, fingerprint string) (persistence.Loaded, error) {
+// read gives the aggregate's commits and the head after them.
+func (s *Store) read(ctx context.Context, ref holdfast.Ref) ([]persistence.Commit, persistence.Head, error) {
 	head, err := persistence.NewHead(s.context, ref)
 	if err != nil {
-		return persistence.Loaded{}, err
+		return nil, head, err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, head, holdfast.Errorf(holdfast.CodeUnavailable, "read %s: %w", ref, err)
 	}
 	s.mu.Lock()
-	log, snapshot := s.logs[ref], s.snapshots[ref]
+	log := s.logs[ref]
+	records := s.records
 	s.mu.Unlock()
-	commits, err := open(log)
+	commits := make([]persistence.Commit, len(log))
+	for i, seq := range log {
+		if commits[i], err = persistence.Open(records[seq-1].Position, records[seq-1].Body); err != nil {
+			return nil, head, err
+		}
+	}
+	head, err = head.FollowAll(commits)
+	return commits, head, err
+}
+
+// Load implements [persistence.Reader].
+func (s *Store) Load(ctx context.Context, ref holdfast.Ref, fingerprint string) (persistence.Loaded, error) {
+	commits, head, err := s.read(ctx, ref)
 	if err != nil {
 		return persistence.Loaded{}, err
 	}
-	all := persistence.Loaded{Commits: commits}
-	if all.Head, err = head.FollowAll(commits); err != nil {
-		return persistence.Loaded{}, err
-	}
+	all := persistence.Loaded{Commits: commits, Head: head}
+	s.mu.Lock()
+	snapshot := s.snapshots[ref]
+	s.mu.Unlock()
 	if fingerprint == "" || snapshot == nil {
 		return all, nil
 	}
@@ -126,18 +163,9 @@ func (s *Store) Load(_ context.Context, ref holdfast.Ref, fingerprint string) (p
 }
 
 // Backwards implements [persistence.Reader].
-func (s *Store) Backwards(_ context.Context, ref holdfast.Ref, at holdfast.Version) iter.Seq2[persistence.Commit, error] {
+func (s *Store) Backwards(ctx context.Context, ref holdfast.Ref, at holdfast.Version) iter.Seq2[persistence.Commit, error] {
 	return func(yield func(persistence.Commit, error) bool) {
-		s.mu.Lock()
-		log := s.logs[ref]
-		s.mu.Unlock()
-		commits, err := open(log)
-		if err == nil {
-			var head persistence.Head
-			if head, err = persistence.NewHead(s.context, ref); err == nil {
-				_, err = head.FollowAll(commits)
-			}
-		}
+		commits, _, err := s.read(ctx, ref)
 		if err != nil {
 			yield(persistence.Commit{}, err)
 			return
@@ -153,22 +181,20 @@ func (s *Store) Backwards(_ context.Context, ref holdfast.Ref, at holdfast.Versi
 	}
 }
 
-func open(log []stored) ([]persistence.Commit, error) {
-	commits := make([]persistence.Commit, len(log))
-	for i, s := range log {
-		var err error
-		if commits[i], err = persistence.Open(s.position, s.body); err != nil {
-			return nil, err
-		}
-	}
-	return commits, nil
-}
-
 // SaveSnapshot implements [persistence.Snapshotter].
-func (s *Store) SaveSnapshot(_ context.Context, ref holdfast.Ref, snap persistence.Snapshot) error {
+func (s *Store) SaveSnapshot(ctx context.Context, ref holdfast.Ref, snap persistence.Snapshot) error {
+	if _, err := persistence.NewHead(s.context, ref); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return holdfast.Errorf(holdfast.CodeUnavailable, "save snapshot of %s: %w", ref, err)
+	}
 	body, err := persistence.EncodeSnapshot(snap)
 	if err != nil {
 		return holdfast.Errorf(holdfast.CodeInternal, "%w", err)
+	}
+	if len(body) > Limit {
+		return holdfast.Errorf(holdfast.CodeTooLarge, "the snapshot of %s takes %d bytes, the limit is %d", ref, len(body), Limit)
 	}
 	s.PutSnapshot(ref, body)
 	return nil
@@ -180,4 +206,46 @@ func (s *Store) PutSnapshot(ref holdfast.Ref, body []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.snapshots[ref] = body
+}
+
+// Describe implements [persistence.Scanner].
+func (s *Store) Describe(ctx context.Context) ([]persistence.Partition, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, holdfast.Errorf(holdfast.CodeUnavailable, "describe log: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := persistence.Partition{Last: uint64(len(s.records))}
+	for _, r := range s.records {
+		if r.Subject != "" {
+			p.Commits++
+			p.Bytes += uint64(len(r.Body))
+		}
+	}
+	return []persistence.Partition{p}, nil
+}
+
+// Scan implements [persistence.Scanner]. Records have no time.
+func (s *Store) Scan(ctx context.Context, opts persistence.ScanOptions, each func(persistence.Record) error) (uint64, error) {
+	if err := opts.Check(); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	records := slices.Clone(s.records)
+	s.mu.Unlock()
+	for _, r := range records[min(opts.Start(0)-1, uint64(len(records))):] {
+		if err := context.Cause(ctx); err != nil {
+			return 0, holdfast.Errorf(holdfast.CodeUnavailable, "scan log: %w", err)
+		}
+		if r.Subject == "" {
+			continue
+		}
+		if sub, err := messages.ParseSubject(r.Subject); err != nil || !opts.Match(holdfast.Ref{Type: sub.Type, ID: sub.ID.Raw()}) {
+			continue
+		}
+		if err := each(r); err != nil {
+			return 0, err
+		}
+	}
+	return 0, nil
 }
