@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -129,6 +130,15 @@ var errGap = fmt.Errorf("events are missing in between")
 
 func corrupt(c Commit, format string, args ...any) error {
 	return holdfast.Errorf(holdfast.CodeCorrupt, "commit at %s: %w", c.Position, fmt.Errorf(format, args...))
+}
+
+// Corrupt says whose chain does not hold. Unless err is ErrCorrupt already, it becomes so.
+func Corrupt(ref holdfast.Ref, err error) error {
+	var e *holdfast.Error
+	if errors.As(err, &e) {
+		return &holdfast.Error{Code: holdfast.CodeCorrupt, Message: ref.String() + ": " + e.Message, Cause: e.Cause}
+	}
+	return holdfast.Errorf(holdfast.CodeCorrupt, "%s: %w", ref, err)
 }
 
 // Open reads a commit that stands at position. The error is ErrCorrupt.

@@ -68,7 +68,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, credentials: newCredentials(), log: newServerLog(cfg.Logger, cfg.Name), lock: lock}
 	if err := s.run(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("start nats-server on %s: %w", cfg.DataDir, err))
+		return nil, errors.Join(fmt.Errorf("start nats-server on %s: %w", cfg.DataDir, err), s.shutdown())
 	}
 	return s, nil
 }

@@ -211,4 +211,3 @@ func (r *report) print(format string, args ...any) {
 
 // notAccepted counts the settled lines that were not accepted.
 func (r record) notAccepted() int { return r.Counts.Rejected + r.Counts.Failed + r.Counts.Malformed }
-

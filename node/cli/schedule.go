@@ -265,7 +265,7 @@ func (s *schedule) record() record {
 		// What is on record must stay on it: la.safe.
 		case la.unrecorded > s.passed, la.safe > r.Settled, la.unsafe() >= s.limits.perRef/2:
 			r.Stopped[ref] = tail[len(tail)-1].number + 1
-		case !carried || true:
+		case !carried:
 			continue
 		}
 		for _, m := range tail {

@@ -210,9 +210,14 @@ func (s *simulation) choose(can []string) string {
 		s.faults--
 		return []string{"kill", "lose", "fail"}[s.rng.IntN(3)]
 	}
-	return can[s.rng.IntN(len(can))]
+	step := can[s.rng.IntN(len(can))]
+	if step == "saved" { // much happens while a record is being written
+		step = can[s.rng.IntN(len(can))]
+	}
+	return step
 }
 
+// take takes one out at random.
 func take[T any](rng *rand.Rand, from *[]T) T {
 	i := rng.IntN(len(*from))
 	v := (*from)[i]
@@ -249,7 +254,7 @@ func (s *simulation) checkOrder(sched *schedule) {
 
 func TestScheduleAppliesEachLineOnceInOrder(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(5000) {
+	for seed := range uint64(6000) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		s := &simulation{t: t, rng: rng, limits: modelLimits(rng), file: modelFile(t, rng), faults: rng.IntN(16)}
 		s.node, s.answered = newModelNode(s.limits.perRef), make([]bool, len(s.file))

@@ -128,11 +128,13 @@ func (s *Store) read(ctx context.Context, ref holdfast.Ref) ([]persistence.Commi
 	commits := make([]persistence.Commit, len(log))
 	for i, seq := range log {
 		if commits[i], err = persistence.Open(records[seq-1].Position, records[seq-1].Body); err != nil {
-			return nil, head, err
+			return nil, head, persistence.Corrupt(ref, err)
 		}
 	}
-	head, err = head.FollowAll(commits)
-	return commits, head, err
+	if head, err = head.FollowAll(commits); err != nil {
+		return nil, head, persistence.Corrupt(ref, err)
+	}
+	return commits, head, nil
 }
 
 // Load implements [persistence.Reader].

@@ -1,0 +1,54 @@
+# make help tells what there is. Nothing needs installing but Go: the tools are pinned in
+# tools/, each in a module of its own, and built on first use.
+
+BUF  := go tool -modfile=tools/buf/go.mod buf
+LINT := go tool -modfile=tools/lint/go.mod golangci-lint
+FUZZ ?= 30s
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## the programs, into bin/
+	go build -o bin/ ./cmd/...
+
+.PHONY: test
+test: ## all tests
+	go test ./...
+
+.PHONY: race
+race: ## the tests of what is concurrent, under the race detector
+	.ci/run race
+
+.PHONY: lint
+lint: ## what the linters say of Go and .proto files
+	$(LINT) run
+	$(BUF) lint
+
+.PHONY: format
+format: ## put Go and .proto files into their form
+	$(LINT) fmt
+	$(BUF) format -w
+
+.PHONY: generate
+generate: ## Go code from the .proto files
+	$(BUF) generate
+
+.PHONY: contract
+contract: ## at a release: the contract that later changes are held to
+	$(BUF) build messages/proto --exclude-source-info -o messages/testdata/contract.txtpb
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for a while (FUZZ=30s)
+	FUZZ=$(FUZZ) .ci/run fuzz
+
+.PHONY: bench
+bench: ## the benchmarks
+	go test ./... -run '^$$' -bench . -benchmem
+
+.PHONY: ci
+ci: ## everything that must hold before a change is merged
+	.ci/run

@@ -1,0 +1,17 @@
+// Command node is the reference node: it serves the bundled examples, and has the
+// operator's commands.
+package main
+
+import (
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/examples/bank"
+	"github.com/holdfast-run/holdfast/examples/coop"
+	"github.com/holdfast-run/holdfast/node"
+)
+
+func main() {
+	node.Main(node.Domain{
+		Name:  "node",
+		Types: []holdfast.Definition{bank.Account, coop.Family},
+	})
+}

@@ -1,0 +1,89 @@
+package gateway
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/messages"
+)
+
+// decode reads a body into an empty message. The error is ErrMalformed and names the
+// field.
+func decode(body []byte, m proto.Message, protobuf bool) error {
+	var err error
+	if protobuf {
+		err = decodeProtobuf(body, m)
+	} else {
+		err = decodeJSON(body, m)
+	}
+	if err != nil {
+		return holdfast.Errorf(holdfast.CodeMalformed, "body: %w", err)
+	}
+	return nil
+}
+
+func decodeProtobuf(body []byte, m proto.Message) error {
+	if err := proto.Unmarshal(body, m); err != nil {
+		return fmt.Errorf("it is not a protobuf %s: %s", proto.MessageName(m), plain(err))
+	}
+	return checkKnown(m.ProtoReflect())
+}
+
+func decodeJSON(body []byte, m proto.Message) error {
+	if blank(body) {
+		if m.ProtoReflect().Descriptor().Fields().Len() > 0 {
+			return fmt.Errorf("it is empty: send {} for a %s without values", proto.MessageName(m))
+		}
+		return nil
+	}
+	if err := protojson.Unmarshal(body, m); err != nil {
+		return fmt.Errorf("it is not a %s in JSON (protobuf needs the header %s: %s): %s",
+			proto.MessageName(m), messages.HeaderContentType, messages.TypeProtobuf, plain(err))
+	}
+	return nil
+}
+
+func blank(body []byte) bool { return len(bytes.TrimSpace(body)) == 0 }
+
+// plain gives a protobuf error's text, which varies its spaces from build to build so
+// that nobody relies on it, in one form.
+func plain(err error) string {
+	text := strings.ReplaceAll(err.Error(), "\u00a0", " ")
+	return strings.TrimPrefix(text, "proto: ")
+}
+
+// checkKnown says which field of m, or of a message in it, is not known here.
+func checkKnown(m protoreflect.Message) error {
+	if unknown := m.GetUnknown(); len(unknown) > 0 {
+		number, _, _ := protowire.ConsumeTag(unknown)
+		return fmt.Errorf("a %s has no field number %d", m.Descriptor().FullName(), number)
+	}
+	var err error
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case f.IsMap():
+			if f.MapValue().Message() != nil {
+				v.Map().Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool {
+					err = checkKnown(v.Message())
+					return err == nil
+				})
+			}
+		case f.Message() == nil:
+		case f.IsList():
+			for i := 0; err == nil && i < v.List().Len(); i++ {
+				err = checkKnown(v.List().Get(i).Message())
+			}
+		default:
+			err = checkKnown(v.Message())
+		}
+		return err == nil
+	})
+	return err
+}

@@ -1,0 +1,164 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/messages"
+)
+
+// queueGroup is shared by the gateways of all nodes: each request goes to one of them.
+const queueGroup = "holdfast"
+
+// logReaders is how many requests may read the log at a time. A state of the past may
+// need all commits of an aggregate.
+const logReaders = 32
+
+// A Gateway is a running service. [Start] makes it, Stop ends it.
+type Gateway struct {
+	cfg       Config
+	types     map[string]holdfast.Definition
+	names     string // of the types, for people
+	endpoints []*endpoint
+	flight    *flight
+	readers   chan struct{}
+	service   micro.Service
+
+	// Of the requests under way; Stop cancels it when it has waited long enough.
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// endpoint serves the requests of one kind.
+type endpoint struct {
+	kind     messages.Kind
+	subject  string
+	form     string
+	handle   func(context.Context, *request) (answer, error)
+	counters counters
+}
+
+// Start serves the context's subjects until Stop, or until the connection is closed.
+func Start(cfg Config) (*Gateway, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("start gateway: %w", err)
+	}
+	g := &Gateway{
+		cfg:     cfg,
+		types:   map[string]holdfast.Definition{},
+		flight:  newFlight(cfg.MaxInFlight, cfg.MaxInFlightBytes),
+		readers: make(chan struct{}, logReaders),
+	}
+	g.endpoints = []*endpoint{
+		{kind: messages.KindCommand, form: "<type>.<id>.<Command>", handle: g.command},
+		{kind: messages.KindGet, form: "<type>.<id>", handle: g.get},
+		{kind: messages.KindHistory, form: "<type>.<id>", handle: g.history},
+	}
+	for _, e := range g.endpoints {
+		e.subject = g.prefix(e) + ">"
+	}
+	if err := g.addTypes(); err != nil {
+		return nil, fmt.Errorf("start gateway: %w", err)
+	}
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+	if err := g.serve(); err != nil {
+		g.cancel()
+		return nil, fmt.Errorf("start gateway: %w", err)
+	}
+	return g, nil
+}
+
+func (g *Gateway) addTypes() error {
+	names := make([]string, 0, len(g.cfg.Types))
+	for _, def := range g.cfg.Types {
+		if g.types[def.Name()] != nil {
+			return fmt.Errorf("Types has two types named %s: one of them could not be reached", def.Name())
+		}
+		g.types[def.Name()] = def
+		names = append(names, def.Name())
+	}
+	slices.Sort(names)
+	g.names = strings.Join(names, ", ")
+	return nil
+}
+
+func (g *Gateway) serve() error {
+	service, err := micro.AddService(g.cfg.Conn, micro.Config{
+		Name:         "holdfast-" + string(g.cfg.Context),
+		Version:      g.cfg.Version,
+		Description:  "The aggregates of the context " + string(g.cfg.Context),
+		Metadata:     map[string]string{"context": string(g.cfg.Context), "types": g.names},
+		QueueGroup:   queueGroup,
+		StatsHandler: g.microStats,
+		ErrorHandler: g.asyncError,
+	})
+	if err != nil {
+		return err
+	}
+	for _, e := range g.endpoints {
+		err := service.AddEndpoint(string(e.kind), micro.HandlerFunc(func(r micro.Request) { g.receive(e, r) }),
+			micro.WithEndpointSubject(e.subject),
+			micro.WithEndpointMetadata(g.metadata(e)),
+			micro.WithEndpointPendingLimits(g.cfg.pending, pendingBytes))
+		if err != nil {
+			return errors.Join(fmt.Errorf("add endpoint %s: %w", e.kind, err), service.Stop())
+		}
+	}
+	// So that a request that is sent after Start has returned is answered.
+	if err := g.cfg.Conn.FlushTimeout(g.cfg.Timeout); err != nil {
+		return errors.Join(fmt.Errorf("flush connection: %w", err), service.Stop())
+	}
+	g.service = service
+	return nil
+}
+
+func (g *Gateway) prefix(e *endpoint) string {
+	return string(g.cfg.Context) + "." + string(e.kind) + "."
+}
+
+// metadata tells somebody who explores the service how its subjects are formed.
+func (g *Gateway) metadata(e *endpoint) map[string]string {
+	m := map[string]string{"subject": g.prefix(e) + e.form, "content-types": messages.TypeJSON + ", " + messages.TypeProtobuf}
+	if e.kind == messages.KindCommand {
+		for name, def := range g.types {
+			m["commands."+name] = strings.Join(def.Commands(), ", ")
+		}
+	}
+	return m
+}
+
+// Stop stops accepting requests, waits for those under way, and returns when their
+// replies have been handed to the server. When ctx ends before, it has them break off and
+// returns an error that says how many there were. Requests that had reached the
+// connection but not the gateway are answered with 503; drain the connection afterwards,
+// so that those answers arrive. Stop may be called again, also at the same time.
+func (g *Gateway) Stop(ctx context.Context) error {
+	g.flight.close()
+	if err := errors.Join(g.service.Stop(), g.wait(ctx)); err != nil {
+		return fmt.Errorf("stop gateway: %w", err)
+	}
+	return nil
+}
+
+func (g *Gateway) wait(ctx context.Context) error {
+	defer g.cancel()
+	select {
+	case <-g.flight.empty:
+	case <-ctx.Done():
+		return fmt.Errorf("%d requests were still under way: %w", g.flight.underWay(), context.Cause(ctx))
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.cfg.Timeout) // flushing demands a deadline
+	defer cancel()
+	if err := g.cfg.Conn.FlushWithContext(ctx); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		return fmt.Errorf("flush replies: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+package gateway
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/nats-io/nats.go/micro"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/messages"
+)
+
+func TestFlightThatIsClosed(t *testing.T) {
+	t.Parallel()
+	f := newFlight(2, 10)
+	if err := f.enter(10); err != nil {
+		t.Fatal(err)
+	}
+	f.close()
+	f.close()
+	if err := f.enter(0); !errors.Is(err, holdfast.ErrUnavailable) {
+		t.Errorf("a request was let in after the close: %v", err)
+	}
+	select {
+	case <-f.empty:
+		t.Error("it calls itself empty with a request under way")
+	default:
+	}
+	f.leave(10)
+	<-f.empty
+}
+
+// What micro hides, garbled has to find; when it no longer can, this says so.
+func TestGarbledKnowsMicrosRequest(t *testing.T) {
+	t.Parallel()
+	var other micro.Request
+	if garbled(struct{ micro.Request }{fake{other}}) {
+		t.Error("a request of another kind is called garbled")
+	}
+}
+
+type fake struct{ micro.Request }
+
+func (fake) Headers() micro.Headers { return nil }
+
+func TestAnswerable(t *testing.T) {
+	t.Parallel()
+	for reply, want := range map[string]bool{
+		"_INBOX.x.y": true, "_R_.x": true, "answers.of.mine": true, "bank2.x": true, "shop": true, "inbox.log": false,
+		"bank": false, "bank.x": false, "shop.log.0.order.o-1": false, "shop.inbox.order.o-1.Place": false,
+		"Shop.log.x": true, "$JS.API.INFO": false, "$": false, "": false, "a..b": false, "a.*": false, "a.>": false, "a*.b>": true,
+	} {
+		if got := answerable("bank", reply); got != want {
+			t.Errorf("answerable(%q) = %v", reply, got)
+		}
+	}
+}
+
+func TestSentence(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"": "otherwise", " \n": "otherwise", "a\tb": "a b", "a\xffb": "a\ufffdb",
+		strings.Repeat("x", 512):               strings.Repeat("x", 512),
+		strings.Repeat("x", 513):               strings.Repeat("x", 512) + "…",
+		"x" + strings.Repeat("é", maxSentence): "x" + strings.Repeat("é", 255) + "…",
+	} {
+		if got := sentence(in, "otherwise"); got != want {
+			t.Errorf("sentence(%q) = %q", in, got)
+		}
+	}
+}
+
+func TestNestedUnknownFields(t *testing.T) {
+	t.Parallel()
+	event := &messages.HistoryEvent{Id: "x"}
+	event.ProtoReflect().SetUnknown([]byte("\x98\x06\x01"))
+	body, err := proto.Marshal(&messages.HistoryReply{Events: []*messages.HistoryEvent{{Id: "fine"}, event}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = decode(body, new(messages.HistoryReply), true)
+	if !errors.Is(err, holdfast.ErrMalformed) || !strings.Contains(err.Error(), "a holdfast.v1.HistoryEvent has no field number 99") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Whatever is sent, the body is either refused with a sentence or is what the message
+// says: encoded and decoded again it is the same.
+func FuzzDecodeJSON(f *testing.F) {
+	for _, seed := range []string{
+		``, `{}`, `{"ref":"account/a-1","events":[{"version":"1","data":"AAE="}],"next":2}`, `{"events":[{}`, `{"next":1e3}`, `{"next":-1}`, `{"nope":1}`,
+		`null`, `[]`, `"x"`, `{"ref":"\ud800"}`, "{\"ref\":\"\xff\"}", `{"next":1,"next":1}`, `{"events":null}`, "\ufeff{}",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var m, again messages.HistoryReply
+		if err := decode(body, &m, false); err != nil {
+			text := sentence(err.Error(), "")
+			if !errors.Is(err, holdfast.ErrMalformed) || text == "" || !utf8.ValidString(text) || strings.Contains(text, "\u00a0") {
+				t.Fatalf("a bad sentence for %q: %v", body, err)
+			}
+			return
+		}
+		text, err := protojson.Marshal(&m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := decode(text, &again, false); err != nil || !proto.Equal(&m, &again) {
+			t.Fatalf("%q became %s: %v", body, text, err)
+		}
+	})
+}

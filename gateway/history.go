@@ -1,0 +1,223 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/messages"
+	"github.com/holdfast-run/holdfast/persistence"
+)
+
+const (
+	defaultLimit = 100
+	maxLimit     = 1000
+	// pageRoom is what a page takes beside its events.
+	pageRoom = 512
+	// tagRoom is what an event takes in a page beside its own bytes: a comma in JSON, a
+	// tag and a length in protobuf.
+	tagRoom = 8
+)
+
+// historyPage is the JSON form of messages.HistoryReply.
+type historyPage struct {
+	Ref    string            `json:"ref"`
+	Events []json.RawMessage `json:"events"`
+	Next   uint64            `json:"next"`
+}
+
+// historyEvent is the JSON form of messages.HistoryEvent.
+type historyEvent struct {
+	Version       uint64          `json:"version"`
+	ID            string          `json:"id"`
+	Type          string          `json:"type"`
+	Time          string          `json:"time"`
+	User          string          `json:"user"`
+	Command       string          `json:"command"`
+	CommandID     string          `json:"commandId"`
+	CorrelationID string          `json:"correlationId"`
+	CausationID   string          `json:"causationId"`
+	Trace         string          `json:"trace,omitempty"`
+	Data          json.RawMessage `json:"data"`                // null when it cannot be shown
+	Undecoded     []byte          `json:"undecoded,omitempty"` // the recorded bytes then
+	KeyID         string          `json:"keyId,omitempty"`     // with which those are encrypted
+}
+
+// history shows events as they were recorded.
+func (g *Gateway) history(ctx context.Context, r *request) (answer, error) {
+	from, limit, err := wanted(r)
+	if err != nil {
+		return answer{}, err
+	}
+	leave, err := g.enterLog(ctx)
+	if err != nil {
+		return answer{}, err
+	}
+	defer leave()
+	commits, next, err := g.commitsFrom(ctx, r, from, limit)
+	if err != nil {
+		return answer{}, unread(ctx, err)
+	}
+	return g.page(r, commits, from, next)
+}
+
+// wanted reads which page is.
+func wanted(r *request) (from, limit uint64, err error) {
+	var m messages.HistoryRequest
+	if !blank(r.body) || r.header.Protobuf {
+		if err := decode(r.body, &m, r.header.Protobuf); err != nil {
+			return 0, 0, err
+		}
+	}
+	if m.Limit > maxLimit {
+		return 0, 0, holdfast.Errorf(holdfast.CodeMalformed, "body: limit: %d is too many, ask for %d at most and go on from next", m.Limit, maxLimit)
+	}
+	from, limit = max(m.From, 1), uint64(m.Limit)
+	if limit == 0 {
+		limit = defaultLimit
+	}
+	return from, limit, nil
+}
+
+// commitsFrom gives the commits that hold the page's events, newest first, and where the
+// next page starts: 0 when there is none. It reads no more of the log than that, and
+// keeps no more than fits into an answer.
+func (g *Gateway) commitsFrom(ctx context.Context, r *request, from, limit uint64) (commits []persistence.Commit, next uint64, err error) {
+	end := from + limit // the first version of the next page, if there is one
+	if end < from {
+		end = math.MaxUint64
+	}
+	size, first := 0, true
+	for c, err := range g.cfg.Reader.Backwards(ctx, r.ref, holdfast.Version(end)) {
+		if err != nil {
+			return nil, 0, err
+		}
+		if first && c.LastVersion == 0 {
+			break
+		}
+		if first && c.LastVersion >= end {
+			next = end
+		}
+		first = false
+		if c.LastVersion < from {
+			break
+		}
+		commits = append(commits, c)
+		size += len(c.Body)
+		for ; len(commits) > 1 && size-len(commits[0].Body) > g.room(); commits = commits[1:] {
+			size -= len(commits[0].Body)
+			next = min(end, commits[0].FirstVersion)
+			commits[0] = persistence.Commit{}
+		}
+		if c.FirstVersion <= from {
+			break
+		}
+	}
+	if first {
+		return nil, 0, r.nothing()
+	}
+	return commits, next, nil
+}
+
+// page puts the events from a version up to next into an answer; what does not fit is
+// for the next page.
+func (g *Gateway) page(r *request, commits []persistence.Commit, from, next uint64) (answer, error) {
+	reply := &messages.HistoryReply{Ref: r.name(), Next: next}
+	shown := historyPage{Ref: reply.Ref, Events: []json.RawMessage{}}
+	size, room := 0, g.room()-pageRoom
+	err := each(commits, func(_ persistence.Commit, version uint64, ch *messages.Change, e *messages.Event) (bool, error) {
+		if version < from {
+			return true, nil
+		}
+		if next != 0 && version >= next {
+			return false, nil
+		}
+		event := record(r, version, ch, e)
+		size += tagRoom
+		if r.header.Protobuf {
+			size += proto.Size(event)
+			reply.Events = append(reply.Events, event)
+		} else {
+			text, err := showRecord(r.def, event, e)
+			if err != nil {
+				return false, err
+			}
+			size += len(text)
+			shown.Events = append(shown.Events, text)
+		}
+		if size <= room {
+			return true, nil
+		}
+		if version == from {
+			return false, holdfast.Errorf(holdfast.CodeTooLarge, "the event of version %d takes %d bytes, an answer has room for %d: go on from %d", version, size, room, version+1)
+		}
+		reply.Next = version
+		if r.header.Protobuf {
+			reply.Events = reply.Events[:len(reply.Events)-1]
+		} else {
+			shown.Events = shown.Events[:len(shown.Events)-1]
+		}
+		return false, nil
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	shown.Next = reply.Next
+	body, err := encode(r.header.Protobuf, reply, shown)
+	return answer{body: body}, err
+}
+
+// each calls f for the events of the commits, oldest first, until it says no.
+func each(commits []persistence.Commit, f func(c persistence.Commit, version uint64, ch *messages.Change, e *messages.Event) (bool, error)) error {
+	for _, c := range slices.Backward(commits) {
+		version := c.FirstVersion
+		for _, ch := range c.Changes {
+			for _, e := range ch.Events {
+				if more, err := f(c, version, ch, e); err != nil || !more {
+					return err
+				}
+				version++
+			}
+		}
+	}
+	return nil
+}
+
+func record(r *request, version uint64, ch *messages.Change, e *messages.Event) *messages.HistoryEvent {
+	return &messages.HistoryEvent{
+		Version:       version,
+		Id:            fmt.Sprintf("%s@%d", r.name(), version),
+		Type:          e.Type,
+		Time:          ch.Time,
+		User:          ch.User,
+		Command:       ch.Command,
+		CommandId:     ch.CommandId,
+		CorrelationId: ch.CorrelationId,
+		CausationId:   ch.CausationId,
+		Trace:         ch.Trace,
+		Data:          e.Data,
+		KeyId:         e.KeyId,
+	}
+}
+
+func showRecord(def holdfast.Definition, h *messages.HistoryEvent, e *messages.Event) (json.RawMessage, error) {
+	out := historyEvent{
+		Version: h.Version, ID: h.Id, Type: h.Type, Time: showTime(time.Unix(0, h.Time)), User: h.User,
+		Command: h.Command, CommandID: h.CommandId, CorrelationID: h.CorrelationId, CausationID: h.CausationId,
+		Trace: h.Trace, KeyID: h.KeyId,
+	}
+	event, err := persistence.DecodeEvent(def, e)
+	if err == nil {
+		out.Data, err = show(event)
+	}
+	if err != nil { // the history is there to look at what others cannot read
+		out.Undecoded = h.Data
+	}
+	return encode(false, nil, out)
+}

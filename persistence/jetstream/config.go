@@ -1,0 +1,107 @@
+package jetstream
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+
+	"github.com/holdfast-run/holdfast/messages"
+)
+
+const (
+	defaultTimeout = 5 * time.Second
+	// A timeout is counted in ticks, so that a request costs neither a timer nor a look
+	// at the clock.
+	ticksPerTimeout = 20
+	maxPartitions   = 1024
+)
+
+// Config says which log a store is on. Context, Publish and Read have no default.
+type Config struct {
+	// Context whose log it is.
+	Context messages.Context
+	// Partitions of the log, fixed when the context is created. 0 takes what exists,
+	// else makes 1.
+	Partitions uint32
+	// Replicas of every stream that is made: 1 or 3, default 1. An existing stream may
+	// have more. To change the number later, stop all nodes first: a store reads a
+	// stream as what it was when the store was opened.
+	Replicas int
+	// Publish carries appends and snapshots, Read everything else. They must be two
+	// connections, since a long read holds up what waits behind it, and Publish must not
+	// buffer while it reconnects (nats.ReconnectBufSize(-1)), since an append would then
+	// be sent after its caller has been told that it was not. The store closes neither.
+	Publish, Read *nats.Conn
+	// AppendTimeout is how long an append or the saving of a snapshot may stay without
+	// an answer until it is looked up in the log, and how long that may take. Default 5 s.
+	AppendTimeout time.Duration
+	// ReadTimeout is how long one request for a message may stay without an answer; a
+	// load is many. Default 5 s.
+	ReadTimeout time.Duration
+	// Logger for what nobody is told otherwise. Default slog.Default().
+	Logger *slog.Logger
+
+	newTicker func(time.Duration) (ticks <-chan time.Time, stop func())
+	newID     func() string
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.AppendTimeout == 0 {
+		c.AppendTimeout = defaultTimeout
+	}
+	if c.ReadTimeout == 0 {
+		c.ReadTimeout = defaultTimeout
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.newTicker == nil {
+		c.newTicker = func(d time.Duration) (<-chan time.Time, func()) {
+			t := time.NewTicker(d)
+			return t.C, t.Stop
+		}
+	}
+	if c.newID == nil {
+		c.newID = nuid.Next
+	}
+	if _, err := messages.ParseContext(string(c.Context)); err != nil {
+		return c, fmt.Errorf("Context: %w", err)
+	}
+	if c.Partitions > maxPartitions {
+		return c, fmt.Errorf("Partitions is %d: the most is %d", c.Partitions, maxPartitions)
+	}
+	if c.Replicas != 0 && c.Replicas != 1 && c.Replicas != 3 {
+		return c, fmt.Errorf("Replicas is %d: choose 1 or 3", c.Replicas)
+	}
+	if c.AppendTimeout < time.Millisecond || c.ReadTimeout < time.Millisecond {
+		return c, fmt.Errorf("AppendTimeout is %s and ReadTimeout is %s: give at least 1ms", c.AppendTimeout, c.ReadTimeout)
+	}
+	return c, c.checkConnections()
+}
+
+func (c Config) checkConnections() error {
+	if c.Publish == nil || c.Read == nil {
+		return errors.New("Publish and Read: both connections are needed")
+	}
+	if c.Publish == c.Read {
+		return errors.New("Publish and Read are one connection: give two, since a long read holds up what waits behind it")
+	}
+	if c.Publish.Opts.ReconnectBufSize >= 0 {
+		return errors.New("Publish buffers while it reconnects: connect it with nats.ReconnectBufSize(-1)")
+	}
+	return nil
+}
+
+// tick is the interval at which timeouts are looked at.
+func (c Config) tick() time.Duration {
+	return min(c.AppendTimeout, c.ReadTimeout) / ticksPerTimeout
+}
+
+// ticks that make up at least d.
+func (c Config) ticks(d time.Duration) uint64 {
+	return uint64((d+c.tick()-1)/c.tick()) + 1
+}

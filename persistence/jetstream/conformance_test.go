@@ -1,0 +1,55 @@
+package jetstream_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/natsd"
+	"github.com/holdfast-run/holdfast/messages"
+	"github.com/holdfast-run/holdfast/persistence/jetstream"
+	"github.com/holdfast-run/holdfast/persistence/persistencetest"
+)
+
+// conform runs the suite on the servers, one context after the other.
+func conform(t *testing.T, s *servers, many int, adapt func(*persistencetest.Log, jetstream.Config)) {
+	t.Helper()
+	n := 0
+	persistencetest.Run(t, func(t testing.TB) *persistencetest.Log {
+		n++
+		cfg := jetstream.Config{Context: messages.Context(fmt.Sprintf("suite-%d", n)), Partitions: 3}
+		l := s.log(t, cfg)
+		l.Many = many
+		if adapt != nil {
+			adapt(l, cfg)
+		}
+		return l
+	})
+}
+
+func TestConformanceOnOneServer(t *testing.T) {
+	s := startServers(t, 1, func(c *natsd.Config) { c.Listen = "127.0.0.1:0" })
+	conform(t, s, 1000, func(l *persistencetest.Log, cfg jetstream.Config) {
+		l.Lose = func(t testing.TB, ref holdfast.Ref, at holdfast.Position) {
+			t.Helper()
+			loaded, err := l.Store.Load(t.Context(), ref, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Store.(*jetstream.Store).Close()
+			s.restart(t, func() {
+				for _, c := range loaded.Commits {
+					if c.Position == at {
+						flip(t, s.list[0].Config().DataDir, c.Body)
+					}
+				}
+			})
+			l.Store = s.open(t, cfg)
+		}
+	})
+}
+
+func TestConformanceOnThreeServers(t *testing.T) {
+	s := startServers(t, 3)
+	conform(t, s, 400, nil)
+}

@@ -1,0 +1,25 @@
+// Package jetstream is the store of package persistence on NATS JetStream.
+//
+// # Streams
+//
+// The log of a context is one stream a partition, <CONTEXT>_LOG_<p>, with one literal
+// subject an aggregate; the snapshots are one stream, <CONTEXT>_SNAPSHOTS. [Open] makes
+// them, and compares the live settings of streams that exist with those that the
+// guarantees rest on: a weaker one is refused with a [SettingError].
+//
+// # Appending
+//
+// A commit is one message whose headers are its id and the sequence that must be the
+// subject's last: the server refuses it when it is not, and of two writers that believe
+// in the same head one commits. An answer that does not say for certain what became of
+// the commit is settled by reading: the aggregate's next commit after the expected one
+// is ours, somebody else's, or not there.
+//
+// # Reading
+//
+// Nothing on this path searches: the last message of a subject is found by the
+// server's index, the commits before it by their sequences, which every commit has
+// for 33 commits back. So the cost of a load is in the number of commits read and not
+// in the length of the log. On a replicated stream the last message is asked of the
+// stream's leader, since any replica may lag behind what it has acknowledged.
+package jetstream

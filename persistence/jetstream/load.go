@@ -1,0 +1,140 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/persistence"
+)
+
+// Load implements [persistence.Reader].
+func (s *Store) Load(ctx context.Context, ref holdfast.Ref, fingerprint string) (persistence.Loaded, error) {
+	a, err := s.aggregate(ref)
+	if err != nil {
+		return persistence.Loaded{}, err
+	}
+	e, err := s.ends(ctx, a, fingerprint)
+	if err != nil {
+		return persistence.Loaded{}, err
+	}
+	if !e.found {
+		l := persistence.Loaded{Head: a.first, Ignored: e.ignored}
+		if e.snapshot != nil {
+			l.Ignored = fmt.Errorf("snapshot: it is of version %d, but the log has nothing", e.snapshot.Head.Version)
+		}
+		return l, nil
+	}
+	return s.connect(ctx, a, e)
+}
+
+// ends are the newest snapshot and the last commit of an aggregate.
+type ends struct {
+	last     persistence.Commit
+	found    bool // last
+	snapshot *persistence.Snapshot
+	ignored  error // why there is no snapshot
+}
+
+// ends reads both at once.
+func (s *Store) ends(ctx context.Context, a aggregate, fingerprint string) (ends, error) {
+	const tagLast, tagSnapshot = 0, 1
+	out := make(chan answer, 2)
+	q := a.partition.directLast(a.subject)
+	if a.partition.replicated {
+		q = a.partition.leaderLast(a.subject)
+	}
+	if err := s.reads.ask(ctx, q, tagLast, out); err != nil {
+		return ends{}, a.unavailable("load", err)
+	}
+	pending := 1
+	if fingerprint != "" {
+		if err := s.reads.ask(ctx, s.snapshots.directLast(s.snapshotSubject(a)), tagSnapshot, out); err != nil {
+			return ends{}, a.unavailable("load", err)
+		}
+		pending++
+	}
+	var e ends
+	for ; pending > 0; pending-- {
+		select {
+		case <-ctx.Done():
+			return ends{}, a.unavailable("load", context.Cause(ctx))
+		case got := <-out:
+			if got.tag == tagSnapshot {
+				e.snapshot, e.ignored = openSnapshot(a, fingerprint, got)
+				continue
+			}
+			var err error
+			if e.last, e.found, err = s.openLast(ctx, a, got.msg, got.err); err != nil {
+				return ends{}, err
+			}
+		}
+	}
+	return e, nil
+}
+
+// openSnapshot reads the answer to the question for the newest snapshot. That it cannot
+// be had is no error, since the log has everything.
+func openSnapshot(a aggregate, fingerprint string, got answer) (*persistence.Snapshot, error) {
+	if got.err != nil {
+		return nil, fmt.Errorf("snapshot: %w", got.err)
+	}
+	m, err := parseDirect(got.msg)
+	if errors.Is(err, errNone) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
+	}
+	return persistence.DecodeSnapshot(m.body, a.partition.number, fingerprint)
+}
+
+// connect reads what lies between the snapshot and the last commit. A snapshot that the
+// chain does not lead to is ignored.
+func (s *Store) connect(ctx context.Context, a aggregate, e ends) (persistence.Loaded, error) {
+	l := persistence.Loaded{Ignored: e.ignored}
+	newest := []persistence.Commit{e.last}
+	if snap := e.snapshot; snap != nil {
+		rest, err := s.since(ctx, a, e.last, snap.Head)
+		if err != nil {
+			return persistence.Loaded{}, err
+		}
+		l.Commits = oldestFirst(newest, rest)
+		if snap.Head.Equal(e.last.Head()) {
+			l.Snapshot, l.Commits, l.Head = snap, nil, e.last.Head()
+			return l, nil
+		}
+		if l.Head, err = snap.Head.FollowAll(l.Commits); err == nil {
+			l.Snapshot = snap
+			return l, nil
+		}
+		l.Ignored = fmt.Errorf("snapshot: version %d at %s is not in the log: %w", snap.Head.Version, snap.Head.Position, err)
+		newest = append(newest, rest...)
+	}
+	rest, err := s.before(ctx, a, newest[len(newest)-1], 0)
+	if err != nil {
+		return persistence.Loaded{}, err
+	}
+	l.Commits = oldestFirst(newest, rest)
+	if l.Head, err = a.first.FollowAll(l.Commits); err != nil {
+		return persistence.Loaded{}, a.corrupt(err)
+	}
+	return l, nil
+}
+
+// since reads the commits between a snapshot's and the last, newest first.
+func (s *Store) since(ctx context.Context, a aggregate, last persistence.Commit, snap persistence.Head) ([]persistence.Commit, error) {
+	if last.Position.Sequence() <= snap.Position.Sequence() {
+		return nil, nil
+	}
+	return s.before(ctx, a, last, snap.Position.Sequence())
+}
+
+func oldestFirst(newest, rest []persistence.Commit) []persistence.Commit {
+	all := make([]persistence.Commit, 0, len(newest)+len(rest))
+	all = append(append(all, newest...), rest...)
+	slices.Reverse(all)
+	return all
+}

@@ -1,0 +1,217 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/holdfast-run/holdfast"
+)
+
+// retryInterval is how often Open asks a server that is not ready yet.
+const retryInterval = 50 * time.Millisecond
+
+// Open makes the streams of a context, or compares the live settings of those that
+// exist with what Holdfast relies on, and gives a store on them. While JetStream is not
+// ready it tries again until ctx ends, and the error then is ErrUnavailable. The error is
+// a *[SettingError] when a stream is weaker than it must be; Open never changes a stream.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("open log: config: %w", err)
+	}
+	js, err := jetstream.New(cfg.Read)
+	if err != nil {
+		return nil, fmt.Errorf("open log of %s: %w", cfg.Context, err)
+	}
+	o := &opener{cfg: cfg, js: js}
+	if err := o.streams(ctx); err != nil {
+		return nil, fmt.Errorf("open log of %s: %w", cfg.Context, err)
+	}
+	s := &Store{
+		context: cfg.Context, js: js, log: cfg.Logger, newID: cfg.newID,
+		partitions: o.logs, snapshots: o.snapshots, settlers: make(chan struct{}, settlers), readTimeout: cfg.ReadTimeout,
+	}
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	if err := s.start(cfg); err != nil {
+		return nil, fmt.Errorf("open log of %s: subscribe to answers: %w", cfg.Context, err)
+	}
+	return s, nil
+}
+
+// An opener finds or makes the streams of a context.
+type opener struct {
+	cfg       Config
+	js        jetstream.JetStream
+	logs      []*partition
+	snapshots *partition
+}
+
+// streams are made so that the first log stream comes last of the log: where it is, all
+// of the log must be, and one that is missing has been lost. So an interrupted creation
+// is completed, and a lost part is not taken for an empty one.
+func (o *opener) streams(ctx context.Context) error {
+	exists, err := o.partitions(ctx)
+	if err != nil {
+		return err
+	}
+	n := o.cfg.Partitions
+	o.logs = make([]*partition, n)
+	for i := range n {
+		p := (i + 1) % n
+		wanted := logStream(o.cfg.Context, p, n, o.cfg.Replicas)
+		found, err := o.stream(ctx, wanted, !exists)
+		if err != nil {
+			return err
+		}
+		if err := compare(ofLog, found, &wanted); err != nil {
+			return err
+		}
+		o.logs[p] = newPartition(p, found.Name, found.Replicas)
+	}
+	wanted := snapshotStream(o.cfg.Context, o.cfg.Replicas)
+	found, err := o.stream(ctx, wanted, true)
+	if err != nil {
+		return err
+	}
+	if err := compare(ofSnapshots, found, &wanted); err != nil {
+		return err
+	}
+	o.snapshots = newPartition(0, found.Name, found.Replicas)
+	return nil
+}
+
+// partitions settles how many there are to be, and reports whether the log exists.
+func (o *opener) partitions(ctx context.Context) (exists bool, err error) {
+	o.cfg.Replicas = max(o.cfg.Replicas, 1)
+	name := o.cfg.Context.LogStream(0)
+	info, err := o.info(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		o.cfg.Partitions = max(o.cfg.Partitions, 1)
+		return false, o.checkNothingLost(ctx)
+	}
+	if err != nil {
+		return false, err
+	}
+	if o.cfg.Partitions == 0 {
+		text := info.Config.Metadata[metaPartitions]
+		n, err := strconv.ParseUint(text, 10, 32)
+		if err != nil || n == 0 || n > maxPartitions {
+			return false, &SettingError{Stream: name, Setting: "metadata " + metaPartitions, Found: strconv.Quote(text), Wanted: "the number of partitions"}
+		}
+		o.cfg.Partitions = uint32(n)
+	}
+	return true, nil
+}
+
+// checkNothingLost refuses to begin a log where there has been one.
+func (o *opener) checkNothingLost(ctx context.Context) error {
+	names := []string{o.cfg.Context.SnapshotStream()}
+	for p := uint32(1); p < o.cfg.Partitions; p++ {
+		names = append(names, o.cfg.Context.LogStream(p))
+	}
+	for _, name := range names {
+		info, err := o.info(ctx, name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if info.State.LastSeq > 0 {
+			return fmt.Errorf("stream %s is missing, but %s has messages: restore the log from a backup, or delete what is left of it to begin anew",
+				o.cfg.Context.LogStream(0), name)
+		}
+	}
+	return nil
+}
+
+// stream finds a stream, or makes it when it may.
+func (o *opener) stream(ctx context.Context, wanted jetstream.StreamConfig, create bool) (*jetstream.StreamConfig, error) {
+	for {
+		info, err := o.info(ctx, wanted.Name)
+		if err == nil {
+			return &info.Config, nil
+		}
+		if !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return nil, err
+		}
+		if !create {
+			return nil, fmt.Errorf("stream %s is missing, but %s is there: restore it from a backup", wanted.Name, o.cfg.Context.LogStream(0))
+		}
+		err = o.retry(ctx, func(ctx context.Context) error {
+			_, err := o.js.CreateStream(ctx, wanted)
+			return err
+		})
+		switch {
+		case err == nil, errors.Is(err, jetstream.ErrStreamNameAlreadyInUse): // by another node, just now
+		case wanted.PersistMode == jetstream.AsyncPersistMode && !errors.Is(err, holdfast.ErrUnavailable):
+			wanted.PersistMode = jetstream.DefaultPersistMode // a server in a cluster has no other
+		default:
+			return nil, fmt.Errorf("create stream %s: %w", wanted.Name, err)
+		}
+	}
+}
+
+func (o *opener) info(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
+	var info *jetstream.StreamInfo
+	err := o.retry(ctx, func(ctx context.Context) error {
+		stream, err := o.js.Stream(ctx, name)
+		if err == nil {
+			info = stream.CachedInfo()
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, fmt.Errorf("read settings of stream %s: %w", name, err)
+	}
+	return info, err
+}
+
+// retry calls try until it has an answer that more patience would not change.
+func (o *opener) retry(ctx context.Context, try func(context.Context) error) error {
+	ticks, stop := o.cfg.newTicker(retryInterval)
+	defer stop()
+	for {
+		attempt, cancel := context.WithTimeout(ctx, o.cfg.ReadTimeout)
+		err := try(attempt)
+		cancel()
+		if err == nil || ctx.Err() == nil && !notReady(err) {
+			return err
+		}
+		select {
+		case <-ticks:
+		case <-ctx.Done():
+			return holdfast.Errorf(holdfast.CodeUnavailable, "JetStream is not ready: %w (%w)", err, context.Cause(ctx))
+		}
+	}
+}
+
+// notReady reports whether an error is one that passes: there is no leader yet, not all
+// servers are up, or nobody answers.
+func notReady(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		switch int(api.ErrorCode) {
+		case codeNoPeers, codeNotAvailable:
+			return true
+		case codeNotEnabled, codeNotForAccount:
+			return false
+		}
+		return api.Code == 503
+	}
+	for _, passing := range []error{
+		nats.ErrNoResponders, nats.ErrTimeout, context.DeadlineExceeded, nats.ErrDisconnected,
+		nats.ErrReconnectBufExceeded, nats.ErrConnectionReconnecting,
+	} {
+		if errors.Is(err, passing) {
+			return true
+		}
+	}
+	return false
+}

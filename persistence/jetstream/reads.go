@@ -1,0 +1,147 @@
+package jetstream
+
+import (
+	"context"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// inFlight is how many bytes may be on their way from the server: it disconnects a
+	// client to whom it cannot get rid of 64 MiB.
+	inFlight = 24 << 20
+	// leastWeight is what a request counts at least: about what its answer costs beside
+	// the body.
+	leastWeight = 512
+	// unknown is the size of an answer that did not come.
+	unknown = -1
+)
+
+// A query is one request for a message.
+type query struct {
+	subject string
+	body    []byte
+}
+
+// An answer to a query; tag is the asker's.
+type answer struct {
+	tag int
+	msg *nats.Msg
+	err error
+}
+
+// reads sends queries so that what is on its way stays below inFlight. Since nobody
+// knows a body's size beforehand, each query counts as the largest seen of late.
+type reads struct {
+	pipe *pipe
+
+	mu      sync.Mutex
+	size    int // the largest answer seen of late
+	taken   int // of inFlight
+	waiting []*waiter
+}
+
+type waiter struct {
+	weight int
+	ready  chan struct{}
+}
+
+// ask sends a query as soon as there is room. The answer goes to out, which must have
+// room for it. After an error out hears nothing.
+func (r *reads) ask(ctx context.Context, q query, tag int, out chan<- answer) error {
+	weight, err := r.enter(ctx)
+	if err != nil {
+		return err
+	}
+	c := &read{from: r, weight: weight, tag: tag, out: out}
+	if err := r.pipe.send(&nats.Msg{Subject: q.subject, Data: q.body}, c); err != nil {
+		r.leave(weight, unknown)
+		return err
+	}
+	return nil
+}
+
+// one sends a query and waits for the answer.
+func (r *reads) one(ctx context.Context, q query) (*nats.Msg, error) {
+	out := make(chan answer, 1)
+	if err := r.ask(ctx, q, 0, out); err != nil {
+		return nil, err
+	}
+	select {
+	case a := <-out:
+		return a.msg, a.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+type read struct {
+	from   *reads
+	weight int
+	tag    int
+	out    chan<- answer
+}
+
+func (r *read) replied(m *nats.Msg) {
+	r.from.leave(r.weight, len(m.Data))
+	r.out <- answer{tag: r.tag, msg: m}
+}
+
+func (r *read) lost(err error) {
+	r.from.leave(r.weight, unknown)
+	r.out <- answer{tag: r.tag, err: err}
+}
+
+func (r *reads) enter(ctx context.Context) (int, error) {
+	if err := context.Cause(ctx); err != nil {
+		return 0, err
+	}
+	r.mu.Lock()
+	weight := max(leastWeight, min(r.size, inFlight))
+	if len(r.waiting) == 0 && r.taken+weight <= inFlight {
+		r.taken += weight
+		r.mu.Unlock()
+		return weight, nil
+	}
+	w := &waiter{weight: weight, ready: make(chan struct{})}
+	r.waiting = append(r.waiting, w)
+	r.mu.Unlock()
+	select {
+	case <-w.ready:
+		return weight, nil
+	case <-ctx.Done():
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, other := range r.waiting {
+		if other == w {
+			r.waiting = append(r.waiting[:i], r.waiting[i+1:]...)
+			r.admit()
+			return 0, context.Cause(ctx)
+		}
+	}
+	return weight, nil // it was admitted in the same moment
+}
+
+func (r *reads) leave(weight, size int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.taken -= weight
+	switch {
+	case size > r.size:
+		r.size = size
+	case size != unknown:
+		r.size -= (r.size - size) / 64
+	}
+	r.admit()
+}
+
+// admit lets in those who wait, in order, as far as there is room.
+func (r *reads) admit() {
+	for len(r.waiting) > 0 && r.taken+r.waiting[0].weight <= inFlight {
+		r.taken += r.waiting[0].weight
+		close(r.waiting[0].ready)
+		r.waiting = r.waiting[1:]
+	}
+}

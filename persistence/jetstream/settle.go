@@ -1,0 +1,93 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/persistence"
+)
+
+// settlers is how many appends are settled at a time.
+const settlers = 64
+
+// settle finds out what became of an append and tells its caller. When the log is as it
+// was before, the answer is unmoved: ErrConflict when the server refused the append
+// because of another write, ErrUncertain when the append may still be on its way.
+func (p *pending) settle(cause error, unmoved holdfast.Code) {
+	s := p.store
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		p.done(p.after, holdfast.Errorf(holdfast.CodeUncertain, "append to %s: %w", p.a.ref, cause))
+		return
+	}
+	s.stats.settle()
+	s.settling.Add(1)
+	s.mu.Unlock()
+	go func() {
+		defer s.settling.Done()
+		select {
+		case s.settlers <- struct{}{}:
+			defer func() { <-s.settlers }()
+		case <-s.ctx.Done():
+		}
+		seq, err := p.findOut(s.ctx, cause, unmoved)
+		if err != nil {
+			p.done(p.after, err)
+			return
+		}
+		p.succeed(seq)
+	}()
+}
+
+// findOut reads the log, again and again while it cannot be read, for as long as an
+// append may take.
+func (p *pending) findOut(ctx context.Context, cause error, unmoved holdfast.Code) (uint64, error) {
+	started, _ := p.store.clock.tick()
+	for {
+		next, moved, err := p.next(ctx)
+		switch {
+		case err == nil && !moved:
+			return 0, holdfast.Errorf(unmoved, "append to %s after %s: %w", p.a.ref, p.after.Position, cause)
+		case err == nil && next.Id == p.commit.Id:
+			return next.Position.Sequence(), nil
+		case err == nil:
+			return 0, holdfast.Errorf(holdfast.CodeConflict, "append to %s: the commit at %s came first", p.a.ref, next.Position)
+		}
+		now, _ := p.store.clock.tick()
+		if !errors.Is(err, holdfast.ErrUnavailable) || now-started > p.store.publish.timeout {
+			return 0, holdfast.Errorf(holdfast.CodeUncertain, "append to %s: %w; look it up: %w", p.a.ref, cause, err)
+		}
+		if err := p.store.clock.wait(ctx); err != nil {
+			return 0, holdfast.Errorf(holdfast.CodeUncertain, "append to %s: %w; look it up: %w", p.a.ref, cause, err)
+		}
+	}
+}
+
+// next reads the commit that follows the head of the append: only that one can be the
+// append's, since every commit names the one before it.
+func (p *pending) next(ctx context.Context) (c persistence.Commit, moved bool, err error) {
+	after := p.after.Position.Sequence()
+	c, found, err := p.store.last(ctx, p.a)
+	if err != nil {
+		return c, false, err
+	}
+	if !found || c.Position.Sequence() <= after {
+		return c, false, nil // or the one who answers lags behind
+	}
+	for c.Previous > after {
+		before := c.Before()
+		oldest := before[0]
+		for _, seq := range before {
+			if seq <= after {
+				break
+			}
+			oldest = seq
+		}
+		if c, err = p.store.at(ctx, p.a, oldest, c); err != nil {
+			return c, false, err
+		}
+	}
+	return c, true, nil
+}

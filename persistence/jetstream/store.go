@@ -1,0 +1,85 @@
+package jetstream
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/holdfast-run/holdfast/messages"
+	"github.com/holdfast-run/holdfast/persistence"
+)
+
+// Store is a [persistence.Store] on JetStream. [Open] makes it.
+type Store struct {
+	context    messages.Context
+	partitions []*partition
+	snapshots  *partition
+	publish    *pipe
+	reads      *reads
+	clock      *clock
+	js         jetstream.JetStream
+	log        *slog.Logger
+	newID      func() string
+	stats      stats
+
+	readTimeout time.Duration
+
+	ctx       context.Context // ends with the store
+	cancel    context.CancelCauseFunc
+	settlers  chan struct{}
+	closing   sync.Once
+	mu        sync.Mutex
+	closed    bool
+	settling  sync.WaitGroup
+	readsPipe *pipe
+}
+
+var (
+	_ persistence.Store   = (*Store)(nil)
+	_ persistence.Scanner = (*Store)(nil)
+)
+
+// Partitions is how many partitions the log has.
+func (s *Store) Partitions() uint32 { return uint32(len(s.partitions)) }
+
+// start makes the part of the store that works on the connections.
+func (s *Store) start(cfg Config) error {
+	var err error
+	if s.publish, err = newPipe(cfg.Publish, cfg.ticks(cfg.AppendTimeout)); err != nil {
+		return err
+	}
+	if s.readsPipe, err = newPipe(cfg.Read, cfg.ticks(cfg.ReadTimeout)); err != nil {
+		s.closePipe(s.publish)
+		return err
+	}
+	s.reads = &reads{pipe: s.readsPipe}
+	s.clock = newClock()
+	ticks, release := cfg.newTicker(cfg.tick())
+	s.clock.run(ticks, release, s.publish, s.readsPipe)
+	return nil
+}
+
+// Close ends the store and waits until all callers have been told: appends that are
+// under way are ErrUncertain, whatever comes later is ErrUnavailable. The connections
+// stay open. Calling it again does no more than wait.
+func (s *Store) Close() {
+	s.closing.Do(func() {
+		s.mu.Lock()
+		s.closed = true
+		s.mu.Unlock()
+		s.cancel(errClosed)
+		s.closePipe(s.publish)
+		s.closePipe(s.readsPipe)
+		s.settling.Wait()
+		s.clock.close()
+	})
+}
+
+func (s *Store) closePipe(p *pipe) {
+	if err := p.close(); err != nil {
+		s.log.Warn("unsubscribe from answers", "error", err) // the connection's owner will close it
+	}
+}

@@ -1,0 +1,161 @@
+package persistencetest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/messages"
+	"github.com/holdfast-run/holdfast/persistence"
+)
+
+// seal makes the body of the commit that follows h.
+func seal(t testing.TB, h persistence.Head, changes ...*messages.Change) persistence.Commit {
+	t.Helper()
+	c, err := h.Seal("raw-"+fmt.Sprint(h.Version), changes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// wantCorrupt checks that the aggregate is refused by load and backwards, with the
+// aggregate and the place in the message, and that backwards yields nothing but what is
+// right.
+func wantCorrupt(t testing.TB, s persistence.Store, ref holdfast.Ref, at holdfast.Position, right []persistence.Commit) {
+	t.Helper()
+	check := func(err error) {
+		t.Helper()
+		var e *holdfast.Error
+		if !errors.As(err, &e) || e.Code != holdfast.CodeCorrupt {
+			t.Fatalf("%s: error is %v, want corrupt", ref, err)
+		}
+		if !strings.Contains(e.Message, ref.String()) || !at.IsZero() && !strings.Contains(e.Message, at.String()) {
+			t.Fatalf("%s: %q does not name the aggregate and %s", ref, e.Message, at)
+		}
+	}
+	l, err := s.Load(t.Context(), ref, "")
+	check(err)
+	if len(l.Commits) > 0 || l.Snapshot != nil {
+		t.Fatalf("%s: load gives %d commits beside the error", ref, len(l.Commits))
+	}
+	failed := false
+	for c, err := range s.Backwards(t.Context(), ref, 0) {
+		if failed {
+			t.Fatalf("%s: backwards goes on after an error", ref)
+		}
+		if failed = err != nil; failed {
+			check(err)
+			continue
+		}
+		known := false
+		for _, r := range right {
+			known = known || c.Position == r.Position && bytes.Equal(c.Body, r.Body)
+		}
+		if !known {
+			t.Fatalf("%s: backwards yields %v at %s, which was never appended", ref, c.Commit, c.Position)
+		}
+	}
+	if !failed {
+		t.Fatalf("%s: backwards finds nothing wrong", ref)
+	}
+}
+
+// neighbour gives another aggregate in the same partition.
+func neighbour(t testing.TB, l *Log, of holdfast.Ref) holdfast.Ref {
+	t.Helper()
+	if s, ok := l.Store.(interface{ Partitions() uint32 }); ok {
+		return inPartition(t, l, partitionOf(t, l, of, s.Partitions()), s.Partitions(), of.Type+"-next")
+	}
+	return holdfast.Ref{Type: of.Type + "-next", ID: of.ID}
+}
+
+func partitionOf(t testing.TB, l *Log, ref holdfast.Ref, partitions uint32) uint32 {
+	t.Helper()
+	sub, err := persistence.LogSubject(l.Context, ref, partitions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sub.Partition
+}
+
+// inPartition gives an aggregate that is in a partition.
+func inPartition(t testing.TB, l *Log, partition, partitions uint32, typ string) holdfast.Ref {
+	t.Helper()
+	for i := range 10_000 {
+		if ref := (holdfast.Ref{Type: typ, ID: fmt.Sprint(i)}); partitionOf(t, l, ref, partitions) == partition {
+			return ref
+		}
+	}
+	t.Fatalf("no aggregate found in partition %d of %d", partition, partitions)
+	panic("unreachable")
+}
+
+// testGap has a commit that follows one that is not there.
+func testGap(t *testing.T, l *Log) {
+	for _, after := range []int{1, 5, 40} {
+		ref := holdfast.Ref{Type: "gap", ID: fmt.Sprint(after)}
+		h := addMany(t, l.Store, ref, persistence.Head{}, after)
+		right := all(t, l.Store, ref)
+		skipped := seal(t, h, change("skipped", "x"))
+		skipped.Position = l.Put(t, neighbour(t, l, ref), skipped.Body)
+		next := seal(t, skipped.Head(), change("next", "x"))
+		at := l.Put(t, ref, next.Body)
+		wantCorrupt(t, l.Store, ref, at, right)
+
+		good := holdfast.Ref{Type: "gap", ID: fmt.Sprintf("good-%d", after)}
+		wantGrows(t, l.Store, l.Store, good, persistence.Head{}, 2)
+	}
+}
+
+// testAltered flips bytes of a commit, one at a time, all over it: the newest commit, and
+// one that has another after it.
+func testAltered(t *testing.T, l *Log) {
+	var size int
+	for n, i := 0, 0; i == 0 || i < size; n, i = n+1, i+7 {
+		ref := holdfast.Ref{Type: "altered", ID: fmt.Sprint(n)}
+		h := addMany(t, l.Store, ref, persistence.Head{}, 2)
+		right := all(t, l.Store, ref)
+		c := seal(t, h, change("c-3", "three"))
+		size = len(c.Body)
+		altered := bytes.Clone(c.Body)
+		altered[i] ^= 1 << (n % 8)
+		at := l.Put(t, ref, altered)
+		wantCorrupt(t, l.Store, ref, at, right)
+		if n%3 > 0 {
+			continue
+		}
+		c.Position = at
+		next := seal(t, c.Head(), change("c-4", "four"))
+		after := l.Put(t, ref, next.Body)
+		next.Position = after
+		// The altered one cannot be told from one that the next does not fit to.
+		wantCorrupt(t, l.Store, ref, holdfast.Position{}, append(right, next))
+	}
+}
+
+// testForeign puts a commit under another aggregate than that which it was made for.
+func testForeign(t *testing.T, l *Log) {
+	one, two := holdfast.Ref{Type: "foreign", ID: "one"}, holdfast.Ref{Type: "foreign", ID: "two"}
+	add(t, l.Store, one, persistence.Head{}, change("c-1", "1"))
+	first := all(t, l.Store, one)[0]
+	at := l.Put(t, two, first.Body)
+	wantCorrupt(t, l.Store, two, at, nil)
+	if got := all(t, l.Store, one); len(got) != 1 {
+		t.Fatalf("the aggregate it was made for has %d commits", len(got))
+	}
+
+	three := holdfast.Ref{Type: "foreign", ID: "three"}
+	addMany(t, l.Store, three, persistence.Head{}, 3)
+	right := all(t, l.Store, three)
+	at = l.Put(t, three, right[2].Body) // its own last, once more
+	wantCorrupt(t, l.Store, three, at, right)
+
+	for _, body := range [][]byte{nil, []byte("x"), []byte(`{"not":"a commit"}`)} {
+		ref := holdfast.Ref{Type: "foreign", ID: fmt.Sprintf("%x", body) + "."}
+		wantCorrupt(t, l.Store, ref, l.Put(t, ref, body), nil)
+	}
+}

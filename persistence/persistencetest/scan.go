@@ -1,0 +1,244 @@
+package persistencetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/messages"
+	"github.com/holdfast-run/holdfast/persistence"
+)
+
+// scan reads what matches, each partition in its order.
+func scan(t testing.TB, s persistence.Scanner, opts persistence.ScanOptions) []persistence.Record {
+	t.Helper()
+	var got []persistence.Record
+	unread, err := s.Scan(t.Context(), opts, func(r persistence.Record) error {
+		if n := len(got); n > 0 && got[n-1].Position.Partition() == r.Position.Partition() && !got[n-1].Position.Before(r.Position) {
+			t.Fatalf("record %s comes after %s", r.Position, got[n-1].Position)
+		}
+		got = append(got, r)
+		return nil
+	})
+	if err != nil || unread > 0 {
+		t.Fatalf("scan: %d unread, %v", unread, err)
+	}
+	return got
+}
+
+func testScan(t *testing.T, l *Log) {
+	s := l.Store.(persistence.Scanner)
+	if got := scan(t, s, persistence.ScanOptions{}); len(got) != 0 {
+		t.Fatalf("an empty log has %d records", len(got))
+	}
+	refs := []holdfast.Ref{{Type: "scan", ID: "a.1"}, {Type: "scan", ID: "a-1"}, {Type: "scan2", ID: "a-1"}}
+	heads := make([]persistence.Head, len(refs))
+	commits := map[holdfast.Ref][]persistence.Commit{}
+	for range 30 {
+		for i, ref := range refs {
+			heads[i] = addMany(t, l.Store, ref, heads[i], 1)
+		}
+	}
+	for _, ref := range refs {
+		commits[ref] = all(t, l.Store, ref)
+	}
+	var last []holdfast.Position
+	for _, c := range []struct {
+		filter persistence.Filter
+		refs   []holdfast.Ref
+	}{
+		{persistence.Filter{}, refs},
+		{persistence.Filter{Type: "scan"}, refs[:2]},
+		{persistence.Filter{Type: "scan", ID: "a.1"}, refs[:1]},
+		{persistence.Filter{Type: "scan2", ID: "a-1"}, refs[2:]},
+		{persistence.Filter{Type: "scan", ID: "a"}, nil},
+		{persistence.Filter{Type: "sca"}, nil},
+	} {
+		got := scan(t, s, persistence.ScanOptions{Filter: c.filter})
+		want := 0
+		for _, ref := range c.refs {
+			want += len(commits[ref])
+		}
+		if len(got) != want {
+			t.Fatalf("%+v matches %d records, want %d", c.filter, len(got), want)
+		}
+		for _, r := range got {
+			wantRecord(t, r, commits)
+		}
+		for p := range l.partitions() { // the last of each partition
+			var at holdfast.Position
+			for _, r := range got {
+				if r.Position.Partition() == p {
+					at = r.Position
+				}
+			}
+			last = append(last, at)
+		}
+		if rest := scan(t, s, persistence.ScanOptions{Filter: c.filter, After: last}); len(rest) != 0 {
+			t.Fatalf("%+v: %d records after the last", c.filter, len(rest))
+		}
+		last = nil
+	}
+	testScanAfter(t, s, commits[refs[0]])
+	testScanEnds(t, s)
+}
+
+func (l *Log) partitions() uint32 {
+	if s, ok := l.Store.(interface{ Partitions() uint32 }); ok {
+		return s.Partitions()
+	}
+	return 1
+}
+
+func wantRecord(t testing.TB, r persistence.Record, commits map[holdfast.Ref][]persistence.Commit) {
+	t.Helper()
+	sub, err := messages.ParseSubject(r.Subject)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range commits[holdfast.Ref{Type: sub.Type, ID: sub.ID.Raw()}] {
+		if c.Position == r.Position && bytes.Equal(c.Body, r.Body) {
+			return
+		}
+	}
+	t.Fatalf("the record at %s of %s was never appended", r.Position, r.Subject)
+}
+
+func testScanAfter(t *testing.T, s persistence.Scanner, commits []persistence.Commit) {
+	filter := persistence.Filter{Type: "scan", ID: "a.1"}
+	for _, i := range []int{0, 1, 28} {
+		got := scan(t, s, persistence.ScanOptions{Filter: filter, After: []holdfast.Position{commits[i].Position}})
+		if len(got) != len(commits)-i-1 || got[0].Position != commits[i+1].Position {
+			t.Fatalf("after the commit %d of %d: %d records from %s", i, len(commits), len(got), got[0].Position)
+		}
+	}
+}
+
+func testScanEnds(t *testing.T, s persistence.Scanner) {
+	enough := errors.New("enough")
+	n := 0
+	_, err := s.Scan(t.Context(), persistence.ScanOptions{}, func(persistence.Record) error {
+		n++
+		return enough
+	})
+	if !errors.Is(err, enough) || n != 1 {
+		t.Fatalf("a scan that was to end after 1 record gave %d, %v", n, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	_, err = s.Scan(ctx, persistence.ScanOptions{}, func(persistence.Record) error {
+		cancel()
+		return nil
+	})
+	wantCode(t, err, holdfast.CodeUnavailable)
+	_, err = s.Scan(t.Context(), persistence.ScanOptions{Filter: persistence.Filter{ID: "a"}}, nil)
+	wantCode(t, err, holdfast.CodeMalformed)
+}
+
+func verify(t testing.TB, l *Log, filter persistence.Filter) (persistence.Verified, []persistence.Finding) {
+	t.Helper()
+	var findings []persistence.Finding
+	var done, total uint64
+	v, err := persistence.Verify(t.Context(), l.Store.(persistence.Scanner), persistence.VerifyConfig{
+		Context: l.Context, Filter: filter,
+		Report:   func(f persistence.Finding) { findings = append(findings, f) },
+		Progress: func(d, of uint64) { done, total = d, of },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done > total || filter.All() && done == 0 {
+		t.Errorf("progress ends at %d of %d", done, total)
+	}
+	if v.Findings != uint64(len(findings)) {
+		t.Errorf("%d findings are counted, %d were reported", v.Findings, len(findings))
+	}
+	return v, findings
+}
+
+// testVerify damages a log in one way after the other, and wants one finding for each.
+func testVerify(t *testing.T, l *Log) {
+	const aggregates, commits = 6, 8
+	heads := map[holdfast.Ref]persistence.Head{}
+	for range commits {
+		for i := range aggregates {
+			ref := holdfast.Ref{Type: "verify", ID: fmt.Sprint(i)}
+			heads[ref] = addMany(t, l.Store, ref, heads[ref], 1)
+		}
+	}
+	v, findings := verify(t, l, persistence.Filter{})
+	if len(findings) != 0 || v.Commits != aggregates*commits || v.Events != v.Commits || v.Aggregates != aggregates {
+		t.Fatalf("a good log: %+v with the findings %+v", v, findings)
+	}
+	v, findings = verify(t, l, persistence.Filter{Type: "verify", ID: "2"})
+	if len(findings) != 0 || v.Commits != commits || v.Aggregates != 1 {
+		t.Fatalf("one aggregate: %+v with the findings %+v", v, findings)
+	}
+
+	var want []persistence.Finding
+	expect := func(fault persistence.Fault, ref holdfast.Ref, at holdfast.Position) {
+		t.Helper()
+		want = append(want, persistence.Finding{Fault: fault, Ref: ref, Position: at})
+		_, findings := verify(t, l, persistence.Filter{})
+		wantFindings(t, findings, want)
+		_, findings = verify(t, l, persistence.Filter{Type: ref.Type, ID: ref.ID})
+		if len(findings) != 1 {
+			t.Fatalf("%s alone has the findings %+v, want one", ref, findings)
+		}
+	}
+	damage := func(id string, spoil func(*persistence.Commit)) (holdfast.Ref, holdfast.Position) {
+		ref := holdfast.Ref{Type: "verify", ID: id}
+		c := seal(t, heads[ref], change("damaged", "x"))
+		good := bytes.Clone(c.Body)
+		spoil(&c)
+		at := l.Put(t, ref, c.Body)
+		c.Position, c.Body = at, good
+		h := c.Head()
+		for range 3 { // the chain goes on as if nothing were wrong
+			next := seal(t, h, change("next", "x"))
+			next.Position = l.Put(t, ref, next.Body)
+			h = next.Head()
+		}
+		return ref, at
+	}
+	ref, at := damage("0", func(c *persistence.Commit) { c.Body[len(c.Body)-40] ^= 1 })
+	expect(persistence.FaultAltered, ref, at)
+	ref, at = damage("1", func(c *persistence.Commit) { c.Body[len(c.Body)-1] ^= 1 }) // the digest itself
+	expect(persistence.FaultAltered, ref, at)
+	ref, at = damage("2", func(c *persistence.Commit) { c.Body = []byte("no commit") })
+	expect(persistence.FaultUndecodable, ref, at)
+	ref = holdfast.Ref{Type: "verify", ID: "3"}
+	foreign := all(t, l.Store, holdfast.Ref{Type: "verify", ID: "4"})[0]
+	expect(persistence.FaultMisplaced, ref, l.Put(t, ref, foreign.Body))
+	if l.Lose == nil {
+		return
+	}
+	ref = holdfast.Ref{Type: "verify", ID: "4"}
+	at = all(t, l.Store, ref)[3].Position
+	l.Lose(t, ref, at)
+	expect(persistence.FaultMissing, ref, at)
+	ref = holdfast.Ref{Type: "verify", ID: "5"}
+	l.Lose(t, ref, heads[ref].Position) // the last: nobody can tell whose it was
+	want = append(want, persistence.Finding{Fault: persistence.FaultMissing, Position: heads[ref].Position})
+	_, findings = verify(t, l, persistence.Filter{})
+	wantFindings(t, findings, want)
+}
+
+func wantFindings(t testing.TB, got, want []persistence.Finding) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%d findings %+v, want %d", len(got), got, len(want))
+	}
+	for _, w := range want {
+		found := false
+		for _, g := range got {
+			found = found || g.Fault == w.Fault && g.Ref == w.Ref && g.Position == w.Position && g.What != ""
+		}
+		if !found {
+			t.Fatalf("findings %+v, want one of %+v", got, w)
+		}
+	}
+}
