@@ -9,9 +9,9 @@ import (
 	"github.com/holdfast-run/holdfast/node"
 )
 
-func main() {
-	node.Main(node.Domain{
-		Name:  "node",
-		Types: []holdfast.Definition{bank.Account, coop.Family},
-	})
+var domain = node.Domain{
+	Name:  "node",
+	Types: []holdfast.Definition{bank.Account, coop.Family},
 }
+
+func main() { node.Main(domain, demoCommand()) }
