@@ -19,6 +19,7 @@ func TestRules(t *testing.T) {
 		{"the contract imports the root", "messages/id.go", imports(module), "package messages may not import . of ours"},
 		{"the store's contract imports both", "persistence/store.go", imports(module), ""},
 		{"the store's contract imports a store", "persistence/store.go", imports(module + "/persistence/memory"), "package persistence may not import persistence/memory of ours"},
+		{"the store's contract imports itself", "persistence/store.go", imports(module + "/persistence"), "package persistence may not import persistence of ours"},
 		{"a store imports the contract", "persistence/memory/memory.go", imports(module + "/persistence"), ""},
 		{"a store imports another", "persistence/jetstream/store.go", imports(module + "/persistence/memory"), "package persistence/jetstream may not import persistence/memory of ours"},
 		{"actors import Proto.Actor", "actors/actor.go", imports("github.com/asynkron/protoactor-go/actor"), ""},

@@ -20,8 +20,8 @@ import (
 const module = "github.com/holdfast-run/holdfast"
 
 // The tables below say who may import whom. A package is named by its folder, "." is the
-// root, "x/..." is x and everything under it, and of several names the longest that fits
-// counts. Only what is built into programs is judged: _test.go files may import anything.
+// root, "x/..." is x and everything under it unless a package there has an entry of its own.
+// Only what is built into programs is judged: _test.go files may import anything.
 
 // mayImport says which of our packages a package may import. A new package is added here,
 // with as little as it needs.
@@ -58,10 +58,10 @@ var importedBy = map[string][]string{
 	"github.com/nats-io/nats-server/v2": {"internal/natsd"},
 	"github.com/nats-io/nkeys":          {"internal/natsd"},
 	"golang.org/x/crypto":               {"internal/natsd"},
-	"github.com/spf13/cobra":            {"node/cli", "cmd/..."},
-	"github.com/spf13/pflag":            {"node/cli", "cmd/..."},
-	"github.com/schollz/progressbar/v3": {"node/cli", "cmd/..."},
-	"golang.org/x/term":                 {"node/cli", "cmd/..."},
+	"github.com/spf13/cobra":            {"node/...", "cmd/..."},
+	"github.com/spf13/pflag":            {"node/...", "cmd/..."},
+	"github.com/schollz/progressbar/v3": {"node/...", "cmd/..."},
+	"golang.org/x/term":                 {"node/...", "cmd/..."},
 }
 
 var speakNATS = []string{
@@ -246,15 +246,17 @@ func withModules(m map[string][]string) map[string][]string {
 	return out
 }
 
-// find gives the entry of the longest name that fits.
+// find gives the entry of pkg itself, else of a name that takes it in.
 func find(table map[string][]string, pkg string) ([]string, bool) {
-	best, found := "", false
-	for name := range table {
-		if fits(name, pkg) && (!found || len(name) > len(best)) {
-			best, found = name, true
+	if entry, ok := table[pkg]; ok {
+		return entry, true
+	}
+	for name, entry := range table {
+		if fits(name, pkg) {
+			return entry, true
 		}
 	}
-	return table[best], found
+	return nil, false
 }
 
 func matches(names []string, pkg string) bool {

@@ -1,0 +1,201 @@
+package tests
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// binary builds cmd/node once a run of the tests.
+var binary = sync.OnceValues(func() (string, error) {
+	folder, err := os.MkdirTemp("", "holdfast-tests-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(folder, "node")
+	if out, err := exec.Command("go", "build", "-o", path, "../cmd/node").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the node: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if path, err := binary(); err == nil {
+		os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(code)
+}
+
+// A process is a real node, started from the real binary.
+type process struct {
+	cmd *exec.Cmd
+	url string
+}
+
+var serving = regexp.MustCompile(`serves the context \S+ at (\S+)\. `)
+
+// startProcess runs a node on the folder, and returns when it serves.
+func startProcess(tb testing.TB, folder, listen string, args ...string) *process {
+	tb.Helper()
+	path, err := binary()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	p := &process{cmd: exec.Command(path, append([]string{"run", "--data", folder, "--listen", listen, "--log-level", "error"}, args...)...)}
+	p.cmd.Stderr = os.Stderr
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(p.kill)
+	lines := bufio.NewReader(out)
+	line, err := lines.ReadString('\n')
+	found := serving.FindStringSubmatch(line)
+	if err != nil || found == nil {
+		tb.Fatalf("the node said %q and not where it serves: %v", line, err)
+	}
+	p.url = found[1]
+	go io.Copy(io.Discard, lines)
+	return p
+}
+
+// kill is SIGKILL. It bears repetition.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended already
+	_ = p.cmd.Wait()
+}
+
+func (p *process) address() string { return strings.TrimPrefix(p.url, "nats://") }
+
+// runNode runs a command of the binary and gives what it wrote and its exit code.
+func runNode(tb testing.TB, args ...string) (stdout, stderr string, code int) {
+	tb.Helper()
+	path, err := binary()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cmd := exec.Command(path, args...)
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); cmd.ProcessState == nil {
+		tb.Fatal(err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// dial connects as any client, and reconnects for ever.
+func dial(tb testing.TB, url string) *nats.Conn {
+	tb.Helper()
+	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(-1))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(nc.Close)
+	return nc
+}
+
+// A reply is what a client hears, success or not.
+type reply struct {
+	Status    int // of the micro convention; 0 on success
+	Ref       string
+	Version   uint64
+	Position  string
+	Time      time.Time
+	Events    []json.RawMessage
+	Duplicate bool
+	State     map[string]any
+	Next      uint64
+	Error     struct{ Code, Message string }
+
+	header nats.Header
+	body   []byte
+}
+
+// ask makes one request. The error is that there was no answer.
+func ask(nc *nats.Conn, subject, body string, header map[string]string) (reply, error) {
+	return askWithin(10*time.Second, nc, subject, body, header)
+}
+
+func askWithin(d time.Duration, nc *nats.Conn, subject, body string, header map[string]string) (reply, error) {
+	m := nats.NewMsg(subject)
+	m.Data = []byte(body)
+	for k, v := range header {
+		m.Header.Set(k, v)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	answer, err := nc.RequestMsgWithContext(ctx, m)
+	if err != nil {
+		return reply{}, err
+	}
+	r := reply{header: answer.Header, body: answer.Data}
+	r.Status, _ = strconv.Atoi(answer.Header.Get("Nats-Service-Error-Code"))
+	if err := json.Unmarshal(answer.Data, &r); err != nil {
+		return r, fmt.Errorf("the answer is not JSON: %w\n%s", err, answer.Data)
+	}
+	return r, nil
+}
+
+// mustAsk fails the test when there is no answer.
+func mustAsk(tb testing.TB, nc *nats.Conn, subject, body string, header map[string]string) reply {
+	tb.Helper()
+	r, err := ask(nc, subject, body, header)
+	if err != nil {
+		tb.Fatalf("%s: %v", subject, err)
+	}
+	return r
+}
+
+// A recorded event, as the history shows it.
+type recordedEvent struct {
+	Version        uint64
+	ID, Type, User string
+	Command        string
+	CommandID      string
+	CorrelationID  string
+	CausationID    string
+	Trace          string
+	Time           time.Time
+	Data           map[string]any
+}
+
+// history reads all pages.
+func history(tb testing.TB, nc *nats.Conn, subject string) []recordedEvent {
+	tb.Helper()
+	var all []recordedEvent
+	for from := uint64(1); from != 0; {
+		r := mustAsk(tb, nc, subject, fmt.Sprintf(`{"from":%d,"limit":500}`, from), nil)
+		if r.Status == 404 {
+			return nil
+		}
+		if r.Status != 0 {
+			tb.Fatalf("%s: %s", subject, r.body)
+		}
+		for _, raw := range r.Events {
+			var e recordedEvent
+			if err := json.Unmarshal(raw, &e); err != nil {
+				tb.Fatal(err)
+			}
+			all = append(all, e)
+		}
+		from = r.Next
+	}
+	return all
+}
