@@ -24,7 +24,9 @@ func (c *Cluster) addTo(o *server.Options) error {
 	if err != nil {
 		return err
 	}
-	o.Cluster = server.ClusterOpts{Name: c.Name, Host: host, Port: port, TLSConfig: c.TLS, TLSTimeout: tlsTimeout}
+	o.Cluster = server.ClusterOpts{
+		Name: c.Name, Host: host, Port: port, TLSConfig: c.TLS, TLSTimeout: connectTimeout.Seconds(),
+	}
 	var user *url.Userinfo
 	if c.Secret != "" {
 		o.Cluster.Username, o.Cluster.Password = routeUser, c.Secret

@@ -35,7 +35,8 @@ func child(dir string) int {
 		fmt.Println(err)
 		return 1
 	}
-	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: logName, Subjects: []string{demo + ".log.0.>"}}); err != nil {
+	log := jetstream.StreamConfig{Name: logName, Subjects: []string{demo + ".log.0.>"}}
+	if _, err := js.CreateStream(ctx, log); err != nil {
 		fmt.Println(err)
 		return 1
 	}

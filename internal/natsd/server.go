@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -25,7 +26,8 @@ const (
 	pollInterval   = 5 * time.Millisecond
 	firstAttempt   = 250 * time.Millisecond
 	longestAttempt = 4 * time.Second
-	tlsTimeout     = 5 // seconds
+	// The usual two seconds can be too short on a machine under load.
+	connectTimeout = 5 * time.Second
 )
 
 // Server is a running nats-server. [Start] makes it, Stop ends it.
@@ -120,6 +122,7 @@ func (s *Server) options() (*server.Options, error) {
 	o.JetStreamMaxMemory = maxMemory
 	o.SyncAlways = !s.cfg.RelaxedSync
 	o.MaxPayload = s.cfg.MaxPayload
+	o.AuthTimeout = 2 * connectTimeout.Seconds() // It includes the one for TLS.
 	if s.cfg.Listen == "" {
 		o.DontListen = true
 	} else {
@@ -134,7 +137,7 @@ func (s *Server) options() (*server.Options, error) {
 		if port == 0 {
 			o.Port = server.RANDOM_PORT
 		}
-		o.TLSConfig, o.TLSTimeout = s.cfg.TLS, tlsTimeout
+		o.TLSConfig, o.TLSTimeout = s.cfg.TLS, connectTimeout.Seconds()
 	}
 	if s.cfg.Cluster != nil {
 		return o, s.cfg.Cluster.addTo(o)
@@ -201,20 +204,13 @@ func (s *Server) Connect(role Role, opts ...nats.Option) (*nats.Conn, error) {
 	if s.stopped {
 		return nil, fmt.Errorf("connect as %s: the server has been stopped", role)
 	}
-	all := append([]nats.Option{nats.Name(string(role)), nats.MaxReconnects(-1)}, opts...)
+	all := append([]nats.Option{nats.Name(string(role)), nats.MaxReconnects(-1), nats.Timeout(connectTimeout)}, opts...)
 	all = append(all, nats.InProcessServer(s.nats), nats.UserInfo(string(role), password))
 	nc, err := nats.Connect("", all...)
 	if err != nil {
 		return nil, fmt.Errorf("connect as %s: %w", role, err)
 	}
-	open := s.conns[:0]
-	for _, c := range s.conns {
-		if !c.IsClosed() {
-			open = append(open, c)
-		}
-	}
-	clear(s.conns[len(open):])
-	s.conns = append(open, nc)
+	s.conns = append(slices.DeleteFunc(s.conns, (*nats.Conn).IsClosed), nc)
 	return nc, nil
 }
 

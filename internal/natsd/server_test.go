@@ -2,6 +2,7 @@ package natsd_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -257,9 +258,11 @@ func TestDamagedStream(t *testing.T) {
 		spoil    func(folder string) error
 		says     string
 	}{
-		{"Altered", 3, func(f string) error { return os.WriteFile(filepath.Join(f, "meta.inf"), []byte("{}"), 0o600) }, "checksums do not match"},
+		{"Altered", 3, func(f string) error {
+			return os.WriteFile(filepath.Join(f, "meta.inf"), []byte("{}"), 0o600)
+		}, "checksums do not match"},
 		{"Missing", 3, func(f string) error { return os.Remove(filepath.Join(f, "meta.inf")) }, "Missing stream metafile"},
-		{"HalfDeleted", 3, func(f string) error { return os.Rename(f, filepath.Join(filepath.Dir(f), ".gone")) }, ""},
+		{"HalfDeleted", 3, halfDelete, ""},
 		// Cut off while it was made, nothing stored: that can be made anew.
 		{"Unfinished", 0, func(f string) error { return os.Remove(filepath.Join(f, "meta.inf")) }, ""},
 	}
@@ -284,4 +287,20 @@ func TestDamagedStream(t *testing.T) {
 			wantText(t, err, logName, tt.says, "backup")
 		})
 	}
+}
+
+// halfDelete leaves a stream as a server does that is killed while it deletes
+// it: with a dot before its name. There is enough of it to outlast the start,
+// at which the deletion goes on.
+func halfDelete(folder string) error {
+	gone := filepath.Join(filepath.Dir(folder), "."+filepath.Base(folder))
+	if err := os.Rename(folder, gone); err != nil {
+		return err
+	}
+	for i := range 1000 {
+		if err := os.WriteFile(filepath.Join(gone, "msgs", fmt.Sprintf("%d.blk", i+2)), []byte("x"), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
