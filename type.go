@@ -170,7 +170,7 @@ func (t *Type[S]) Apply(state any, e Event) (any, error) {
 	return s, err
 }
 
-// apply follows at most depth upcasts: definitions are checked, but an upcaster may
+// apply passes through depth types of events at most, upcast by upcast: definitions are checked, but an upcaster may
 // answer a full message otherwise than an empty one.
 func (t *Type[S]) apply(s S, e Event, depth int) (S, error) {
 	ev, err := t.find(e, depth)
@@ -216,7 +216,7 @@ func (t *Type[S]) find(e Event, depth int) (event[S], error) {
 	if !ok {
 		return ev, fmt.Errorf("type %s has neither Evolve nor Upcast for the event %s", t.name, name)
 	}
-	if depth < 0 {
+	if depth < 1 {
 		return ev, fmt.Errorf("type %s: the upcasts of the event %s do not end", t.name, name)
 	}
 	return ev, nil

@@ -46,7 +46,7 @@ func Given(t TB, def holdfast.Definition, events ...holdfast.Event) Scenario {
 	}
 	for i, e := range events {
 		var err error
-		if s.history, err = s.follow(clone(e)); err != nil {
+		if s.history, err = s.follow(e); err != nil {
 			t.Fatalf("%s, event %d of what was given: %v", def.Name(), i+1, err)
 		}
 	}
@@ -54,13 +54,6 @@ func Given(t TB, def holdfast.Definition, events ...holdfast.Event) Scenario {
 		t.Fatalf("%s, %s: %v", def.Name(), s.when(), err)
 	}
 	return s
-}
-
-func clone(e holdfast.Event) holdfast.Event {
-	if e == nil {
-		return nil
-	}
-	return proto.Clone(e)
 }
 
 // when says how far the history goes.

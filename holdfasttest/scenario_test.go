@@ -76,6 +76,16 @@ func TestUnexpectedOutcomeIsTold(t *testing.T) {
 		{"a state of another kind", func(t holdfasttest.TB) {
 			given(t).ThenState(&coop.Family{})
 		}, "account, after 1 event: the state is a bank.v1.Account, not a coop.v1.Family"},
+		{"another list", func(t holdfasttest.TB) {
+			def := define(nil, nil, holdfast.Snapshot(saved, loaded))
+			holdfasttest.Given(t, def, &pb.Deposited{Amount: 7}).ThenState(&coop.Family{
+				Outstanding: 7, Children: []*coop.Child{{ChildName: "0", Age: 8}, {ChildName: "1", Grade: "5"}},
+			})
+		}, `purse, after 1 event: the state is not the expected one:
+  children[0].age: want 8, got 7
+  children[1].age: want 0, got nothing
+  children[1].child_name: want "1", got nothing
+  children[1].grade: want "5", got nothing`},
 		{"no state at all", func(t holdfasttest.TB) {
 			holdfasttest.Given(t, define(nil, nil)).ThenState(&pb.Account{})
 		}, "purse, when nothing has happened: the type has no Snapshot, so there is no state to look at"},

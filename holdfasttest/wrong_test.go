@@ -13,6 +13,7 @@ import (
 	"github.com/holdfast-run/holdfast"
 	pb "github.com/holdfast-run/holdfast/examples/bank/bankpb"
 	coop "github.com/holdfast-run/holdfast/examples/coop/coopv1pb"
+	coopv2 "github.com/holdfast-run/holdfast/examples/coop/coopv2pb"
 	"github.com/holdfast-run/holdfast/holdfasttest"
 )
 
@@ -200,12 +201,16 @@ func TestBugInDecisionIsFound(t *testing.T) {
 
 func TestWrongCommandIsFound(t *testing.T) {
 	when := func(c holdfast.Command) func(holdfasttest.TB) {
-		def := holdfast.Define("account", holdfast.Decide(func(purse, *pb.OpenAccount) (events, error) { return nil, nil }))
+		def := holdfast.Define("account",
+			holdfast.Decide(func(purse, *pb.OpenAccount) (events, error) { return nil, nil }),
+			holdfast.Decide(func(purse, *coop.PaymentReceived) (events, error) { return nil, nil }),
+		)
 		return func(t holdfasttest.TB) { holdfasttest.Given(t, def).When(c).ThenNothing() }
 	}
 	var none *pb.OpenAccount
 	found(t, []wrong{
-		{"unknown", when(&pb.Deposit{}), []string{"account: the type account has no Decide for the command bank.v1.Deposit; it has [OpenAccount]"}},
+		{"unknown", when(&pb.Deposit{}), []string{"account: the type account has no Decide for the command bank.v1.Deposit; it has [OpenAccount PaymentReceived]"}},
+		{"of that name in another package", when(&coopv2.PaymentReceived{}), []string{"no Decide for the command coop.v2.PaymentReceived"}},
 		{"nil", when(nil), []string{"the command is nil"}},
 		{"nil of a type", when(none), []string{"the command is nil"}},
 		{"not UTF-8", when(&pb.OpenAccount{Owner: "\xff"}), []string{"the command cannot be sent", "UTF-8"}},

@@ -138,6 +138,8 @@ func TestPayments(t *testing.T) {
 		{"overdue twice", events{joined, due, late}, &pb.RecordPaymentOverdue{Amount: 240, DueDate: "2026-10-01"}, nil, "not_due"},
 		{"overdue when paid ahead", events{joined, paid}, &pb.RecordPaymentOverdue{Amount: 1, DueDate: "2026-10-01"}, nil, "not_due"},
 
+		{"overdue of more than is left of what was paid ahead", events{joined, due, late, &pb2.PaymentReceived{Amount: 300}, due}, &pb.RecordPaymentOverdue{Amount: 181, DueDate: "2026-12-01"}, nil, "not_due"},
+
 		{"paid", events{joined, due, late}, pay, events{paid}, ""},
 		{"paid ahead", events{joined}, pay, events{paid}, ""},
 		{"paid once withdrawn", events{joined, left}, pay, events{paid}, ""},
