@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -157,7 +159,7 @@ func (n *Node) connect(ctx context.Context) (publish, read, edge *nats.Conn, err
 		}
 		dial = n.server.Connect
 	} else {
-		n.config.Log.Warn("whether the external NATS server fsyncs before it answers cannot be checked: set sync_interval: always on it", "nats", n.config.NATS)
+		n.config.Log.Warn("whether the external NATS server fsyncs before it answers cannot be checked: set sync_interval: always on it", "nats", n.ClientURL())
 	}
 	var conns [3]*nats.Conn
 	for i, role := range []natsd.Role{natsd.Node, natsd.Node, natsd.Gateway} {
@@ -190,7 +192,7 @@ func (n *Node) dialExternal(role natsd.Role, opts ...nats.Option) (*nats.Conn, e
 	}
 	nc, err := nats.Connect(n.config.NATS, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", n.config.NATS, err)
+		return nil, fmt.Errorf("connect to %s: %w", n.ClientURL(), err)
 	}
 	return nc, nil
 }
@@ -212,12 +214,20 @@ func (n *Node) Viewer() holdfast.Viewer { return n.member }
 // Stats counts what the node's aggregates have done.
 func (n *Node) Stats() actors.Stats { return n.member.Stats() }
 
-// ClientURL is where clients connect.
+// ClientURL is where clients connect, without passwords.
 func (n *Node) ClientURL() string {
-	if n.server == nil {
-		return n.config.NATS
+	if n.config.NATS == "" {
+		return n.server.ClientURL()
 	}
-	return n.server.ClientURL()
+	servers := strings.Split(n.config.NATS, ",")
+	for i, s := range servers {
+		u, err := url.Parse(strings.TrimSpace(s))
+		if err != nil {
+			return "the given NATS server"
+		}
+		servers[i] = u.Redacted()
+	}
+	return strings.Join(servers, ",")
 }
 
 // Stop takes no request any more, answers what is on its way until ctx ends, and shuts

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -92,7 +93,7 @@ func applyFile(ctx context.Context, cfg Config, o *applyOptions, path string) er
 	if err != nil {
 		return usagef("FILE: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	if err := lockFile(f); err != nil {
 		return err
 	}
@@ -142,8 +143,8 @@ func (o *applyOptions) newRun(cfg Config, c *client, in io.Reader, begun record,
 		schedule: newSchedule(defaultLimits, lines > 0, begun),
 		report:   newReport(cfg, o.json, begun, lines),
 		workers:  o.concurrency,
-		send: func(ctx context.Context, l *line) (acceptance, error) {
-			return c.send(ctx, l.cmd, nil)
+		send: func(ctx context.Context, l *line, failing func()) (acceptance, error) {
+			return c.send(ctx, l.cmd, func(time.Duration, *callError) { failing() })
 		},
 	}
 }

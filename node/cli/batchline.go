@@ -121,16 +121,14 @@ func decodeLine(raw []byte) (lineKeys, error) {
 }
 
 func errNotLine(err error) error {
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+	if _, ok := errors.AsType[*json.SyntaxError](err); ok || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return fmt.Errorf("it is not JSON: %w", err)
 	}
 	return errors.New("it is not a JSON object")
 }
 
 func explainKey(key string, err error) error {
-	var kind *json.UnmarshalTypeError
-	if !errors.As(err, &kind) {
+	if _, ok := errors.AsType[*json.UnmarshalTypeError](err); !ok {
 		return errNotLine(err)
 	}
 	want := "a string"

@@ -164,12 +164,10 @@ func (e *endError) Error() string { return e.err.Error() }
 func (e *endError) Unwrap() error { return e.err }
 
 func asEnd(err error) *endError {
-	var end *endError
-	if errors.As(err, &end) {
+	if end, ok := errors.AsType[*endError](err); ok {
 		return end
 	}
-	var call *callError
-	if errors.As(err, &call) && call.Status == statusRejected {
+	if call, ok := errors.AsType[*callError](err); ok && call.Status == statusRejected {
 		return &endError{code: ExitRejected, err: err}
 	}
 	return &endError{code: ExitFailure, err: err}

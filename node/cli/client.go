@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -38,6 +39,18 @@ type client struct {
 	// alive ends, with the reason, when nothing can be asked over nc any more.
 	alive context.Context
 	end   context.CancelCauseFunc
+	link  atomic.Pointer[link]
+}
+
+// A link is what nc has between two losses of its connection.
+type link struct {
+	up   context.Context // ends when the connection is lost
+	lose context.CancelCauseFunc
+}
+
+func (c *client) newLink() *link {
+	up, lose := context.WithCancelCause(c.alive)
+	return &link{up, lose}
 }
 
 // A request is what is asked of a node.
@@ -58,6 +71,7 @@ func connect(ctx context.Context, cfg Config, opt *options) (*client, error) {
 		return nil, err
 	}
 	c.alive, c.end = context.WithCancelCause(context.WithoutCancel(ctx))
+	c.link.Store(c.newLink())
 	if c.nc, err = nats.Connect(opt.server, opts...); err != nil {
 		c.end(err)
 		return nil, c.connectError(err)
@@ -78,6 +92,8 @@ func (c *client) natsOptions() ([]nats.Option, error) {
 				c.end(err)
 			}
 		}),
+		// An answer that has not come by then does not come any more, most likely.
+		nats.DisconnectErrHandler(func(*nats.Conn, error) { c.link.Swap(c.newLink()).lose(nats.ErrDisconnected) }),
 		nats.ClosedHandler(func(*nats.Conn) { c.end(nats.ErrConnectionClosed) }),
 	}
 	if c.opt.login != "" {
@@ -108,7 +124,7 @@ func (c *client) connectError(err error) *callError {
 	case errors.Is(err, nats.ErrNoServers):
 		e.Message = fmt.Sprintf("nobody answers at %s (--server): is a node running? start one with '%s run'", c.opt.servers(), c.cfg.Program)
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
-		e.Code = "unauthorized"
+		e.Code = "login_refused"
 		e.Message = fmt.Sprintf("the server at %s refuses the login: give --login and --password, or --credentials", c.opt.servers())
 	default:
 		e.Message = fmt.Sprintf("connect to %s (--server): %v", c.opt.servers(), err)
@@ -116,8 +132,10 @@ func (c *client) connectError(err error) *callError {
 	return e
 }
 
-// close may be called more than once.
-func (c *client) close() { c.nc.Close() }
+func (c *client) close() {
+	c.nc.Close()
+	c.end(nats.ErrConnectionClosed)
+}
 
 // call asks until it is answered for good or --timeout has passed; how it ends is a
 // body or a *callError. What may have been executed is only asked again because its
@@ -169,8 +187,10 @@ func backoff(n int, seed string) time.Duration {
 
 // attempt asks once, for as long as one attempt may take of what is left.
 func (c *client) attempt(ctx context.Context, q request, left time.Duration) ([]byte, *callError) {
-	limit := max(min(longestAttempt, c.opt.timeout/3, left), time.Millisecond)
-	waiting, cancel := context.WithTimeout(c.alive, limit)
+	limit := min(longestAttempt, c.opt.timeout/3)
+	limit = max(min(limit, left), limit/4) // the last one may take a little more than is left
+	up := c.link.Load().up
+	waiting, cancel := context.WithTimeout(up, limit)
 	defer cancel()
 	stopped := context.AfterFunc(ctx, func() {
 		if c.cfg.Wait(waiting, q.grace) == nil {
@@ -180,6 +200,9 @@ func (c *client) attempt(ctx context.Context, q request, left time.Duration) ([]
 	defer stopped()
 	m, err := c.nc.RequestMsgWithContext(waiting, &nats.Msg{Subject: q.subject.String(), Header: q.header, Data: q.body})
 	if err != nil {
+		if cause := context.Cause(up); cause != nil {
+			err = cause
+		}
 		e := c.noAnswer(err, limit, len(q.body))
 		e.Interrupted = ctx.Err() != nil
 		e.retry = e.retry && !e.Interrupted
@@ -193,9 +216,6 @@ func (c *client) attempt(ctx context.Context, q request, left time.Duration) ([]
 
 // noAnswer explains why an attempt has no answer.
 func (c *client) noAnswer(err error, limit time.Duration, size int) *callError {
-	if cause := context.Cause(c.alive); cause != nil {
-		err = cause
-	}
 	e := &callError{Code: "unreachable", cause: err}
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):

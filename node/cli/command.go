@@ -141,8 +141,7 @@ func decodeAnswer(body []byte, into any) error {
 }
 
 func about(err error, ref, id string) error {
-	var call *callError
-	if errors.As(err, &call) {
+	if call, ok := errors.AsType[*callError](err); ok {
 		call.Ref, call.ID = ref, id
 	}
 	return err

@@ -19,21 +19,23 @@ const (
 
 // paint colours text for a person at a terminal.
 func (c Config) paint(colour, text string) string {
+
 	if !c.Terminal || c.Getenv("NO_COLOR") != "" || c.Getenv("TERM") == "dumb" {
 		return text
 	}
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
-// printable escapes control characters other than the end of a line, so that no text
-// from elsewhere can command a terminal.
+// printable escapes control characters other than the end of a line, and those that turn
+// the direction of what follows, so that no text from elsewhere can command a terminal or
+// pass for another text.
 func printable(s string) string {
-	if !strings.ContainsFunc(s, commands) {
+	if !strings.ContainsFunc(s, commanding) {
 		return s
 	}
 	var b strings.Builder
 	for _, r := range s {
-		if commands(r) {
+		if commanding(r) {
 			fmt.Fprintf(&b, `\u%04x`, r)
 		} else {
 			b.WriteRune(r)
@@ -42,7 +44,9 @@ func printable(s string) string {
 	return b.String()
 }
 
-func commands(r rune) bool { return unicode.IsControl(r) && r != '\n' }
+func commanding(r rune) bool {
+	return unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Bidi_Control, r)
+}
 
 // oneLine is printable text without ends of lines.
 func oneLine(s string) string { return printable(strings.ReplaceAll(s, "\n", " ")) }
@@ -104,8 +108,8 @@ type failure struct {
 }
 
 func failureDocument(err error) failure {
-	var call *callError
-	if !errors.As(err, &call) {
+	call, ok := errors.AsType[*callError](err)
+	if !ok {
 		return failure{Error: errorDocument{Code: "failed", Message: err.Error()}}
 	}
 	return failure{Ref: call.Ref, ID: call.ID, Error: call.document()}

@@ -18,8 +18,9 @@ type run struct {
 	schedule *schedule
 	report   *report
 	workers  int
-	// send sends a line until it is answered for good. The error is a *callError.
-	send func(ctx context.Context, l *line) (acceptance, error)
+	// send sends a line until it is answered for good, and calls failing when it was not
+	// at once. The error is a *callError.
+	send func(ctx context.Context, l *line, failing func()) (acceptance, error)
 	// save puts a record in a safe place; nil when there is none to keep.
 	save func(record) error
 
@@ -39,7 +40,7 @@ type result struct {
 	line *line
 	a    acceptance
 	err  *callError
-	dead bool // no other line was settled for as long as this one was tried
+	dead bool // no other line was settled while this one was tried again
 }
 
 var errInterrupted = errors.New("interrupted")
@@ -73,7 +74,9 @@ func (r *run) apply(ctx context.Context) error {
 		close(results)
 	}()
 	for res := range results {
-		r.answered(res)
+		if stop := r.answered(res); err == nil {
+			err = stop
+		}
 	}
 	close(saves)
 	saver.Wait()
@@ -188,11 +191,18 @@ func (r *run) arrived(it item) {
 // work sends lines until work is closed.
 func (r *run) work(ctx context.Context, work <-chan *line, results chan<- result) {
 	for l := range work {
-		before := r.settled.Load()
-		a, err := r.send(ctx, l)
+		before, failed := r.settled.Load(), false
+		a, err := r.send(ctx, l, func() {
+			if !failed {
+				before, failed = r.settled.Load(), true
+			}
+		})
 		res := result{line: l, a: a}
-		if err != nil && !errors.As(err, &res.err) {
-			res.err = &callError{Code: "failed", Message: err.Error(), cause: err}
+		if err != nil {
+			var ok bool
+			if res.err, ok = errors.AsType[*callError](err); !ok {
+				res.err = &callError{Code: "failed", Message: err.Error(), cause: err}
+			}
 		}
 		if res.err == nil || res.err.final() {
 			r.settled.Add(1)
@@ -211,7 +221,9 @@ func (r *run) answered(res result) error {
 		return nil
 	}
 	if o == open && (res.err.Status == 0 || res.err.retry) && res.dead {
-		return fmt.Errorf("line %d: %w", res.line.number, res.err)
+		e := *res.err
+		e.ID = "" // the hint to send it again with its id is for send
+		return fmt.Errorf("line %d: %w", res.line.number, &e)
 	}
 	remembered := res.err == nil && (res.a.Duplicate || len(res.a.Events) > 0)
 	behind := r.schedule.settle(res.line, o, remembered)

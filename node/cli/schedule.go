@@ -1,6 +1,9 @@
 package cli
 
-import "sort"
+import (
+	"maps"
+	"sort"
+)
 
 // An outcome says what became of a line.
 type outcome byte
@@ -97,9 +100,7 @@ type mark struct {
 
 func newSchedule(l limits, keeps bool, begun record) *schedule {
 	s := &schedule{limits: l, keeps: keeps, begun: begun, lanes: map[string]*lane{}, carried: map[string]int{}}
-	for ref, from := range begun.Stopped {
-		s.carried[ref] = from
-	}
+	maps.Copy(s.carried, begun.Stopped)
 	return s
 }
 

@@ -2,11 +2,23 @@ package cli
 
 import (
 	"fmt"
-	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/holdfast-run/holdfast/messages"
 )
+
+// dice give the same numbers for the same seed (SplitMix64).
+type dice struct{ state uint64 }
+
+// roll gives a number from 0 to n-1.
+func (d *dice) roll(n int) int {
+	d.state += 0x9e3779b97f4a7c15
+	x := d.state
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return int((x ^ x>>31) % uint64(n))
+}
 
 // modelNode is a node as far as a schedule can tell: it remembers the last ids of each
 // aggregate, but only of commands that recorded something.
@@ -32,10 +44,8 @@ func (n *modelNode) execute(l *line) (o outcome, remembered bool) {
 		a = &modelAggregate{}
 		n.state[l.ref] = a
 	}
-	for _, id := range a.ids[max(0, len(a.ids)-n.memory):] {
-		if id == l.cmd.meta.id {
-			return duplicate, true
-		}
+	if slices.Contains(a.ids[max(0, len(a.ids)-n.memory):], l.cmd.meta.id) {
+		return duplicate, true
 	}
 	switch name := l.cmd.name; {
 	case name == "Withdraw" && a.balance == 0:
@@ -69,16 +79,16 @@ func (n *modelNode) String() string {
 func modelRef(i int) string { return fmt.Sprintf("account/a-%d", i) }
 
 // modelFile draws the lines of a file; nil stands for a malformed one.
-func modelFile(t *testing.T, rng *rand.Rand) []*line {
+func modelFile(t *testing.T, rng *dice) []*line {
 	names := []string{"Deposit", "Deposit", "Deposit", "Withdraw", "Withdraw", "Red", "Blue", "Unknown", ""}
-	lines := make([]*line, 1+rng.IntN(60))
-	refs := 1 + rng.IntN(4)
+	lines := make([]*line, 1+rng.roll(60))
+	refs := 1 + rng.roll(4)
 	for i := range lines {
-		name := names[rng.IntN(len(names))]
+		name := names[rng.roll(len(names))]
 		if name == "" {
 			continue
 		}
-		id, err := messages.EncodeID(fmt.Sprintf("a-%d", rng.IntN(refs)))
+		id, err := messages.EncodeID(fmt.Sprintf("a-%d", rng.roll(refs)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +101,7 @@ func modelFile(t *testing.T, rng *rand.Rand) []*line {
 // simulation runs a file to its end, with kills, lost answers and failures on the way.
 type simulation struct {
 	t        *testing.T
-	rng      *rand.Rand
+	rng      *dice
 	limits   limits
 	file     []*line
 	node     *modelNode
@@ -109,8 +119,8 @@ type modelResult struct {
 
 // modelLimits are small, so that short files reach them. The node remembers no more ids
 // than a schedule needs.
-func modelLimits(rng *rand.Rand) limits {
-	return limits{window: 3 + rng.IntN(20), bytes: 1 << 20, perRef: 1 + rng.IntN(5), perSave: 1 + rng.IntN(12), stopped: 100}
+func modelLimits(rng *dice) limits {
+	return limits{window: 3 + rng.roll(20), bytes: 1 << 20, perRef: 1 + rng.roll(5), perSave: 1 + rng.roll(12), stopped: 100}
 }
 
 // run is one process. It reports whether all is done.
@@ -176,7 +186,7 @@ func (s *simulation) run() bool {
 				opened = true
 			}
 		case "kill":
-			if saving != nil && s.rng.IntN(2) == 0 {
+			if saving != nil && s.rng.roll(2) == 0 {
 				s.durable = *saving
 			}
 			return false
@@ -206,20 +216,20 @@ func (s *simulation) read(sched *schedule, i int) (opened bool) {
 
 // choose draws one of the steps, or now and then a fault.
 func (s *simulation) choose(can []string) string {
-	if s.faults > 0 && s.rng.IntN(25) == 0 {
+	if s.faults > 0 && s.rng.roll(25) == 0 {
 		s.faults--
-		return []string{"kill", "lose", "fail"}[s.rng.IntN(3)]
+		return []string{"kill", "lose", "fail"}[s.rng.roll(3)]
 	}
-	step := can[s.rng.IntN(len(can))]
+	step := can[s.rng.roll(len(can))]
 	if step == "saved" { // much happens while a record is being written
-		step = can[s.rng.IntN(len(can))]
+		step = can[s.rng.roll(len(can))]
 	}
 	return step
 }
 
 // take takes one out at random.
-func take[T any](rng *rand.Rand, from *[]T) T {
-	i := rng.IntN(len(*from))
+func take[T any](rng *dice, from *[]T) T {
+	i := rng.roll(len(*from))
 	v := (*from)[i]
 	*from = append((*from)[:i:i], (*from)[i+1:]...)
 	return v
@@ -255,8 +265,8 @@ func (s *simulation) checkOrder(sched *schedule) {
 func TestScheduleAppliesEachLineOnceInOrder(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(6000) {
-		rng := rand.New(rand.NewPCG(seed, 1))
-		s := &simulation{t: t, rng: rng, limits: modelLimits(rng), file: modelFile(t, rng), faults: rng.IntN(16)}
+		rng := &dice{seed}
+		s := &simulation{t: t, rng: rng, limits: modelLimits(rng), file: modelFile(t, rng), faults: rng.roll(16)}
 		s.node, s.answered = newModelNode(s.limits.perRef), make([]bool, len(s.file))
 		for !s.run() {
 		}

@@ -113,7 +113,7 @@ func readData(in io.Reader, arg string) ([]byte, error) {
 		if err != nil {
 			return nil, usagef("data: %w", err)
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }() // it was only read
 		from = f
 	default:
 		return []byte(arg), nil

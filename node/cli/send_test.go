@@ -25,24 +25,51 @@ func TestSendShowsWhatWasDecided(t *testing.T) {
 		args []string
 		want ending
 	}{
-		{"accepted", []string{"account/a-1", "OpenAccount", `{"owner":"Ann"}`, "--id", "x"},
-			ending{0, "account/a-1: AccountOpened, version 1, position 0-1\n", ""}},
-		{"duplicate", []string{"account/a-1", "OpenAccount", `{"owner":"Ann"}`, "--id", "x"},
-			ending{0, "account/a-1 had accepted this command id before: AccountOpened, version 1, position 0-1\n", ""}},
-		{"nothing happens", []string{"account/a-1", "Rename", `{"owner":"Ann"}`, "--id", "y"},
-			ending{0, "account/a-1: nothing needed to happen, version 1, position 0-1\n", ""}},
-		{"expected version", []string{"account/a-1", "Deposit", `{"amount":5}`, "--id", "z", "--expect", "1"},
-			ending{0, "account/a-1: Deposited, version 2, position 0-2\n", ""}},
-		{"expected version 0", []string{"account/a-1", "Deposit", `{"amount":5}`, "--id", "z0", "--expect", "0"},
-			ending{1, "", "error: account/a-1: conflict: account/a-1 is at version 2, not at 0\n"}},
-		{"rejected", []string{"account/a-1", "Withdraw", `{"amount":50}`, "--id", "w"},
-			ending{3, "", "rejected: account/a-1: insufficient_funds: the balance is 5\n"}},
-		{"unknown", []string{"account/a-1", "Fly", "--id", "f"},
-			ending{1, "", "error: account/a-1: unknown: type account knows no command Fly\n"}},
-		{"json", []string{"account/a-1", "Deposit", `{"amount":5}`, "--id", "j", "--json"},
-			ending{0, `{"ref":"account/a-1","id":"j","version":3,"position":"0-3","events":["bank.v1.Deposited"],"duplicate":false,"attempts":1}` + "\n", ""}},
-		{"rejected in json", []string{"account/a-1", "Withdraw", `{"amount":50}`, "--id", "w", "--json"},
-			ending{3, `{"ref":"account/a-1","id":"w","error":{"status":422,"code":"insufficient_funds","message":"the balance is 10"}}` + "\n", ""}},
+		{
+			"accepted",
+			[]string{"account/a-1", "OpenAccount", `{"owner":"Ann"}`, "--id", "x"},
+			ending{0, "account/a-1: AccountOpened, version 1, position 0-1\n", ""},
+		},
+		{
+			"duplicate",
+			[]string{"account/a-1", "OpenAccount", `{"owner":"Ann"}`, "--id", "x"},
+			ending{0, "account/a-1 had accepted this command id before: AccountOpened, version 1, position 0-1\n", ""},
+		},
+		{
+			"nothing happens",
+			[]string{"account/a-1", "Rename", `{"owner":"Ann"}`, "--id", "y"},
+			ending{0, "account/a-1: nothing needed to happen, version 1, position 0-1\n", ""},
+		},
+		{
+			"expected version",
+			[]string{"account/a-1", "Deposit", `{"amount":5}`, "--id", "z", "--expect", "1"},
+			ending{0, "account/a-1: Deposited, version 2, position 0-2\n", ""},
+		},
+		{
+			"expected version 0",
+			[]string{"account/a-1", "Deposit", `{"amount":5}`, "--id", "z0", "--expect", "0"},
+			ending{1, "", "error: account/a-1: conflict: account/a-1 is at version 2, not at 0\n"},
+		},
+		{
+			"rejected",
+			[]string{"account/a-1", "Withdraw", `{"amount":50}`, "--id", "w"},
+			ending{3, "", "rejected: account/a-1: insufficient_funds: the balance is 5\n"},
+		},
+		{
+			"unknown",
+			[]string{"account/a-1", "Fly", "--id", "f"},
+			ending{1, "", "error: account/a-1: unknown: type account knows no command Fly\n"},
+		},
+		{
+			"json",
+			[]string{"account/a-1", "Deposit", `{"amount":5}`, "--id", "j", "--json"},
+			ending{0, `{"ref":"account/a-1","id":"j","version":3,"position":"0-3","events":["bank.v1.Deposited"],"duplicate":false,"attempts":1}` + "\n", ""},
+		},
+		{
+			"rejected in json",
+			[]string{"account/a-1", "Withdraw", `{"amount":50}`, "--id", "w", "--json"},
+			ending{3, `{"ref":"account/a-1","id":"w","error":{"status":422,"code":"insufficient_funds","message":"the balance is 10"}}` + "\n", ""},
+		},
 	} {
 		if got := tm.run(append([]string{"send"}, c.args...)...); got != c.want {
 			t.Errorf("%s: got %+v\nwant %+v", c.name, got, c.want)
@@ -57,9 +84,10 @@ func TestSendPutsColourOnATerminalOnly(t *testing.T) {
 	if got, want := tm.run("send", "account/a-1", "Withdraw", `{"amount":50}`).err, "\x1b[33mrejected: \x1b[0m"; !strings.HasPrefix(got, want) {
 		t.Errorf("on a terminal: %q, want it to begin with %q", got, want)
 	}
-	tm.vars["NO_COLOR"] = "1"
+	const plain = "NO_COLOR"
+	tm.vars[plain] = "1"
 	if got, want := tm.run("send", "account/a-1", "Withdraw", `{"amount":50}`).err, "rejected: "; !strings.HasPrefix(got, want) {
-		t.Errorf("with NO_COLOR: %q, want it to begin with %q", got, want)
+		t.Errorf("with %s: %q, want it to begin with %q", plain, got, want)
 	}
 }
 
@@ -70,7 +98,7 @@ func TestSendSaysWhoAndWhy(t *testing.T) {
 	tm.must("send", "account/a 1.ü", "OpenAccount", `{}`, "--id", "x", "--user", "Ann Ü", "--correlation", "c", "--causation", "m")
 	tm.vars["HOLDFAST_USER"] = "bob"
 	tm.must("send", "account/a=201=2E=C3=BC", "Deposit", "--encoded")
-	got := s.accounts["account/a=201=2E=C3=BC"].history
+	got := s.account("account/a=201=2E=C3=BC").history
 	if len(got) != 2 {
 		t.Fatalf("recorded %+v, want two events of one aggregate", got)
 	}
@@ -94,7 +122,7 @@ func TestSendReadsDataFromElsewhere(t *testing.T) {
 	tm.in = `{"amount":30}`
 	tm.must("send", "account/a", "Deposit", "@"+file)
 	tm.must("send", "account/a", "Deposit", "-")
-	if got := s.accounts["account/a"].Balance; got != 37 {
+	if got := s.account("account/a").Balance; got != 37 {
 		t.Errorf("balance is %d, want 37", got)
 	}
 }
@@ -130,8 +158,8 @@ func TestSendTriesAgainWithTheSameID(t *testing.T) {
 			if err := json.Unmarshal([]byte(got.out), &doc); err != nil || got.code != 0 {
 				t.Fatalf("got %+v: %v", got, err)
 			}
-			if doc.Attempts != 3 || doc.Duplicate != f.executed || s.accounts["account/a"].Balance != 1 {
-				t.Errorf("got %+v and balance %d, want three attempts and one effect", doc, s.accounts["account/a"].Balance)
+			if doc.Attempts != 3 || doc.Duplicate != f.executed || s.account("account/a").Balance != 1 {
+				t.Errorf("got %+v and balance %d, want three attempts and one effect", doc, s.account("account/a").Balance)
 			}
 			if len(ids) != 3 || ids[0] != doc.ID || ids[1] != doc.ID || ids[2] != doc.ID {
 				t.Errorf("sent ids %v, want %s each time", ids, doc.ID)
@@ -145,25 +173,32 @@ func TestSendTriesAgainWithTheSameID(t *testing.T) {
 
 func TestSendGivesUp(t *testing.T) {
 	t.Parallel()
+	unavailable := fault{status: 503, code: "unavailable"}
 	for name, c := range map[string]struct {
-		fault fault
-		want  string
+		first, then fault
+		want        string
 	}{
-		"unavailable": {fault{status: 503, code: "unavailable"}, "it was not executed: sending it again with --id x is safe"},
-		"uncertain":   {fault{status: 504, code: "uncertain"}, "it may have been executed: sending it again with --id x is safe"},
-		"silent":      {fault{silent: true}, "it may have been executed: sending it again with --id x is safe"},
+		"unavailable":              {unavailable, unavailable, "it was not executed: sending it again with --id x is safe"},
+		"uncertain":                {fault{status: 504, code: "uncertain"}, unavailable, "it may have been executed: sending it again with --id x is safe"},
+		"silent":                   {fault{silent: true}, fault{silent: true}, "it may have been executed: sending it again with --id x is safe"},
+		"silent, then unavailable": {fault{silent: true}, unavailable, "it may have been executed: sending it again with --id x is safe"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startStub(t)
-			s.onCommand(func(int, *nats.Msg) fault { return c.fault })
+			s.onCommand(func(n int, _ *nats.Msg) fault {
+				if n == 1 {
+					return c.first
+				}
+				return c.then
+			})
 			tm := newTerminal(t, s)
 			got := tm.run("send", "account/a", "Deposit", "--id", "x", "--timeout", "200ms")
 			if got.code != 1 || !strings.Contains(got.err, c.want) || !strings.Contains(got.err, "given up (--timeout)") {
 				t.Errorf("got %+v, want exit code 1 and %q", got, c.want)
 			}
-			if s.commands < 2 {
-				t.Errorf("it tried %d times, want more", s.commands)
+			if s.count() < 2 {
+				t.Errorf("it tried %d times, want more", s.count())
 			}
 		})
 	}
@@ -221,6 +256,21 @@ func TestSendIsInterrupted(t *testing.T) {
 	}
 }
 
+func TestAnInterruptedSendAwaitsTheAnswer(t *testing.T) {
+	t.Parallel()
+	s := startStub(t)
+	tm := newTerminal(t, s).inRealTime()
+	ctx, cancel := context.WithCancel(t.Context())
+	tm.ctx = ctx
+	s.onCommand(func(int, *nats.Msg) fault {
+		cancel()
+		return fault{}
+	})
+	if got := tm.must("send", "account/a", "Deposit"); !strings.Contains(got, "Deposited, version 1") {
+		t.Errorf("got %q, want the answer", got)
+	}
+}
+
 func TestAnswersThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	for name, f := range map[string]fault{
@@ -234,8 +284,8 @@ func TestAnswersThatCannotBeRead(t *testing.T) {
 			s := startStub(t)
 			s.onCommand(func(int, *nats.Msg) fault { return f })
 			got := newTerminal(t, s).run("send", "account/a", "Deposit")
-			if got.code != cli.ExitFailure || got.err == "" || strings.Contains(got.err, "\x1b") || s.commands != 1 {
-				t.Errorf("got %+v after %d attempts, want exit code 1 and a sentence after one", got, s.commands)
+			if got.code != cli.ExitFailure || got.err == "" || strings.Contains(got.err, "\x1b") || s.count() != 1 {
+				t.Errorf("got %+v after %d attempts, want exit code 1 and a sentence after one", got, s.count())
 			}
 		})
 	}

@@ -2,8 +2,10 @@ package cli_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -102,16 +104,48 @@ func (s *stub) serve() {
 	}
 }
 
+// restart stops the server and starts it again at the same address.
+func (s *stub) restart() {
+	s.t.Helper()
+	s.conn.Close()
+	s.server.Stop()
+	var err error
+	if s.server, err = natsd.Start(s.t.Context(), s.server.Config()); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(s.server.Stop)
+	if s.conn, err = s.server.Connect(natsd.Gateway); err != nil {
+		s.t.Fatal(err)
+	}
+	s.serve()
+}
+
 func (s *stub) onCommand(f func(n int, m *nats.Msg) fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fault = f
 }
 
+// count is how many commands have come in.
+func (s *stub) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.commands
+}
+
+// account gives an account, nil if there is none.
+func (s *stub) account(ref string) *account { return s.all()[ref] }
+
+func (s *stub) all() map[string]*account {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.accounts)
+}
+
 func (s *stub) receive(m *nats.Msg) {
 	reply, after := s.answer(m)
 	if reply != nil {
-		if err := m.RespondMsg(reply); err != nil {
+		if err := m.RespondMsg(reply); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 			s.t.Errorf("respond: %v", err)
 		}
 	}
@@ -278,4 +312,19 @@ func refuse(status int, code, message string) *nats.Msg {
 	return &nats.Msg{Data: body, Header: nats.Header{
 		micro.ErrorCodeHeader: {strconv.Itoa(status)}, micro.ErrorHeader: {message},
 	}}
+}
+
+// answerAll answers whatever comes with one body.
+func (s *stub) answerAll(subject, body string) {
+	_, err := s.conn.Subscribe(subject, func(m *nats.Msg) {
+		if err := m.Respond([]byte(body)); err != nil {
+			s.t.Errorf("respond: %v", err)
+		}
+	})
+	if err == nil {
+		err = s.conn.Flush()
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
 }

@@ -47,6 +47,12 @@ func newTerminal(t *testing.T, s *stub) *terminal {
 	return tm
 }
 
+// inRealTime gives the terminal the real clock, for what runs at once.
+func (tm *terminal) inRealTime() *terminal {
+	tm.cfg.Now, tm.cfg.Wait = nil, nil
+	return tm
+}
+
 func (tm *terminal) clock() time.Time {
 	tm.mu.Lock()
 	defer tm.mu.Unlock()

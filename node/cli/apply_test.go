@@ -1,0 +1,495 @@
+package cli_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-run/holdfast/node/cli"
+)
+
+// mixed has a line of every outcome.
+var mixed = []string{
+	"\xef\xbb\xbf" + `{"ref":"account/a","command":"OpenAccount","data":{"owner":"Ann"},"user":"zoë"}`,
+	``,
+	`{"ref":"account/a","command":"Deposit","data":{"amount":100},"id":"d1","expectedVersion":1}` + "\r",
+	`{"ref":"account/a","command":"Deposit","data":{"amount":100},"id":"d1"}`,
+	`{"ref":"account/a","command":"Withdraw","data":{"amount":500},"id":"w1"}`,
+	`{"ref":"account/a","command":"Rename","data":{"owner":"Ann"}}`,
+	`{"ref":"account/a","command":"Fly","id":"f1"}`,
+	`{"ref":"account/a","command":"Deposit","id":"d2","expectedVersion":7}`,
+	`   `,
+	`not json`,
+	`{"command":"Deposit"}`,
+	`{"ref":"account/a"}`,
+	`{"ref":"account/a","command":"Deposit","date":{}}`,
+	`{"ref":"account/a","command":"Deposit","Data":{}}`,
+	`{"ref":"account/a","command":"Deposit","data":[1]}`,
+	`{"ref":"account/a","command":"Deposit","ref":"account/b"}`,
+	`{"ref":"account/a","command":"Deposit","expectedVersion":-1}`,
+	`{"ref":"account/a","command":5}`,
+	`{"ref":"account/a","command":"Deposit"} {}`,
+	`{"ref":"account/a","command":"Deposit"`,
+	`["ref"]`,
+	`{"ref":"account/b c","command":"Deposit","data":{"amount":1},"id":null}`,
+}
+
+const mixedReport = `rejected   line 5: account/a Withdraw: insufficient_funds: the balance is 100
+failed     line 7: account/a Fly: unknown: type account knows no command Fly
+failed     line 8: account/a Deposit: conflict: account/a is at version 2, not at 7
+malformed  line 10: it is not JSON: invalid character 'o' in literal null (expecting 'u')
+malformed  line 11: "ref" is missing: want type/id, as in account/a-1
+malformed  line 12: "command" is missing
+malformed  line 13: the key "date" is unknown: there are ref, command, id, data, user and expectedVersion
+malformed  line 14: the key "Data" is unknown: there are ref, command, id, data, user and expectedVersion
+malformed  line 15: data: want one JSON object, such as {"amount":100}
+malformed  line 16: the key "ref" is given twice
+malformed  line 17: "expectedVersion": want 0 or a positive whole number
+malformed  line 18: "command": want a string
+malformed  line 19: something follows the JSON object: want one object a line
+malformed  line 20: it is not JSON: EOF
+malformed  line 21: it is not a JSON object
+lines                20
+accepted              4
+duplicates            1
+rejected              1
+failed                2
+malformed            12
+seconds            0.00
+lines/s               0
+`
+
+func TestApplyReportsToPeople(t *testing.T) {
+	t.Parallel()
+	s := startStub(t)
+	file := writeLines(t, mixed...)
+	got := newTerminal(t, s).run("apply", file, "--user", "ann")
+	lines := strings.SplitAfter(got.out, "\n")
+	sortProblems(lines[:15])
+	if out := strings.Join(lines, ""); got.code != cli.ExitFailure || out != mixedReport || got.err != "" {
+		t.Errorf("exit code %d, errors %q, got\n%s\nwant\n%s", got.code, got.err, out, mixedReport)
+	}
+	if exists(file + ".progress") {
+		t.Error("all is settled, and the progress file is still there")
+	}
+	a := s.account("account/a").history
+	if len(a) != 2 || a[0].User != "zoë" || a[1].User != "ann" || a[1].CommandID != "d1" || !strings.HasPrefix(a[0].CommandID, "line-1-") {
+		t.Errorf("recorded %+v, want the users and ids of the lines", a)
+	}
+	if b := s.account("account/b=20c"); b == nil || b.Balance != 1 {
+		t.Errorf("account/b=20c is %+v, want a balance of 1", b)
+	}
+}
+
+// sortProblems puts problems in the order of their lines, since malformed ones are not
+// sent and so are found earlier.
+func sortProblems(lines []string) {
+	number := func(s string) (n int) {
+		_, rest, _ := strings.Cut(s, "line")
+		rest = strings.TrimLeft(rest, `": `)
+		_, _ = fmt.Sscanf(rest, "%d", &n)
+		return n
+	}
+	for i := range lines {
+		for j := i; j > 0 && number(lines[j-1]) > number(lines[j]); j-- {
+			lines[j-1], lines[j] = lines[j], lines[j-1]
+		}
+	}
+}
+
+func TestApplyReportsToMachines(t *testing.T) {
+	t.Parallel()
+	tm := newTerminal(t, startStub(t))
+	got := tm.run("apply", writeLines(t, mixed[:10]...), "--json")
+	lines := strings.SplitAfter(got.out, "\n")
+	sortProblems(lines[:4])
+	want := `{"line":5,"outcome":"rejected","ref":"account/a","command":"Withdraw","id":"w1","status":422,"code":"insufficient_funds","message":"the balance is 100"}
+{"line":7,"outcome":"failed","ref":"account/a","command":"Fly","id":"f1","status":404,"code":"unknown","message":"type account knows no command Fly"}
+{"line":8,"outcome":"failed","ref":"account/a","command":"Deposit","id":"d2","status":409,"code":"conflict","message":"account/a is at version 2, not at 7"}
+{"line":10,"outcome":"malformed","code":"malformed","message":"it is not JSON: invalid character 'o' in literal null (expecting 'u')"}
+{"summary":{"lines":8,"accepted":3,"duplicates":1,"rejected":1,"failed":2,"malformed":1,"earlier":0,"open":0,"seconds":0,"linesPerSecond":0,"resumable":false}}
+`
+	if out := strings.Join(lines, ""); got.code != cli.ExitFailure || out != want || got.err != "" {
+		t.Errorf("exit code %d, errors %q, got\n%s\nwant\n%s", got.code, got.err, out, want)
+	}
+}
+
+func TestApplyExitCodes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		lines []string
+		want  int
+	}{
+		"nothing":                 {nil, cli.ExitOK},
+		"all accepted":            {mixed[:2], cli.ExitOK},
+		"rejections only":         {mixed[4:5], cli.ExitRejected},
+		"rejection and conflict":  {[]string{mixed[4], mixed[7]}, cli.ExitFailure},
+		"rejection and malformed": {[]string{mixed[4], mixed[9]}, cli.ExitFailure},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := newTerminal(t, startStub(t)).run("apply", writeLines(t, c.lines...)); got.code != c.want {
+				t.Errorf("got %+v, want exit code %d", got, c.want)
+			}
+		})
+	}
+}
+
+func TestApplyListsTwentyProblemsAndCountsTheRest(t *testing.T) {
+	t.Parallel()
+	tm := newTerminal(t, startStub(t))
+	lines := make([]string, 35)
+	got := tm.run("apply", writeLines(t, strings.Split(strings.Repeat("x\n", len(lines)), "\n")...))
+	if n := strings.Count(got.out, "malformed  line"); n != 20 || !strings.Contains(got.out, "… and 15 more: --json lists all\n") {
+		t.Errorf("it lists %d:\n%s", n, got.out)
+	}
+}
+
+func TestApplyShowsABarOnATerminalOnly(t *testing.T) {
+	t.Parallel()
+	s := startStub(t)
+	tm := newTerminal(t, s)
+	tm.cfg.Terminal = true
+	file := writeLines(t, mixed[0], mixed[2])
+	if got := tm.must("apply", file); !strings.Contains(got, "applying") || !strings.Contains(got, "\x1b[32maccepted              2\x1b[0m") {
+		t.Errorf("on a terminal: %q, want a bar and colours", got)
+	}
+	if got := tm.must("apply", file, "--json"); strings.Contains(got, "applying") || strings.Contains(got, "\x1b") {
+		t.Errorf("with --json on a terminal: %q, want neither bar nor colours", got)
+	}
+	tm.cfg.Terminal = false
+	if got := tm.must("apply", file); strings.Contains(got, "applying") || strings.ContainsAny(got, "\x1b\r") {
+		t.Errorf("not on a terminal: %q, want neither bar nor colours", got)
+	}
+}
+
+func TestApplyTwiceTakesEffectOnce(t *testing.T) {
+	t.Parallel()
+	s := startStub(t)
+	tm := newTerminal(t, s)
+	file := writeLines(t, depositLines(20, 3)...)
+	tm.must("apply", file)
+	if got := tm.must("apply", file); !strings.Contains(got, "duplicates           20\n") {
+		t.Errorf("the second time: got\n%s\nwant 20 duplicates", got)
+	}
+	if got := tm.must("apply", file, "--batch", "second"); !strings.Contains(got, "accepted             20\n") {
+		t.Errorf("as another batch: got\n%s\nwant 20 accepted", got)
+	}
+}
+
+// depositLines are deposits without ids, in turn to each of so many accounts.
+func depositLines(n, accounts int) []string {
+	lines := make([]string, n)
+	for i := range lines {
+		lines[i] = fmt.Sprintf(`{"ref":"account/a-%d","command":"Deposit","data":{"amount":%d}}`, i%accounts, i+1)
+	}
+	return lines
+}
+
+func TestApplyReadsStandardInput(t *testing.T) {
+	t.Parallel()
+	s := startStub(t)
+	tm := newTerminal(t, s)
+	tm.in = strings.Join(depositLines(50, 7), "\n") // the last line has no end
+	if got := tm.must("apply", "-"); !strings.Contains(got, "accepted             50\n") {
+		t.Errorf("got\n%s\nwant 50 accepted", got)
+	}
+	checkOrder(t, s)
+}
+
+// checkOrder: deposits of depositLines took effect once each and in order.
+func checkOrder(t *testing.T, s *stub) (n int) {
+	t.Helper()
+	for ref, a := range s.all() {
+		last := 0
+		for _, event := range a.history {
+			var data struct{ Amount int }
+			if err := json.Unmarshal(event.Data, &data); err != nil {
+				t.Fatal(err)
+			}
+			if data.Amount <= last {
+				t.Errorf("%s: line %d took effect after line %d", ref, data.Amount, last)
+			}
+			last = data.Amount
+			n++
+		}
+	}
+	return n
+}
+
+func TestApplyTriesAgain(t *testing.T) {
+	t.Parallel()
+	s := startStub(t)
+	seen := map[string]int{}
+	s.onCommand(func(n int, m *nats.Msg) fault {
+		id := m.Header.Get("Nats-Msg-Id")
+		seen[id]++
+		if seen[id] > 1 {
+			return fault{}
+		}
+		return []fault{
+			{},
+			{status: 429, code: "overloaded"},
+			{status: 503, code: "unavailable"},
+			{status: 504, code: "uncertain"},
+			{status: 504, code: "uncertain", executed: true},
+			{silent: true},
+			{silent: true, executed: true},
+		}[len(seen)%7]
+	})
+	tm := newTerminal(t, s).inRealTime()
+	got := tm.must("apply", writeLines(t, depositLines(70, 10)...), "--timeout", "600ms")
+	if !strings.Contains(got, "accepted             50\nduplicates           20\n") {
+		t.Errorf("got\n%s\nwant 50 accepted and 20 duplicates", got)
+	}
+	if n := checkOrder(t, s); n != 70 {
+		t.Errorf("%d lines took effect, want 70", n)
+	}
+}
+
+func TestApplyLetsOneBadAggregateStandAlone(t *testing.T) {
+	t.Parallel()
+	s := startStub(t)
+	bad := func(_ int, m *nats.Msg) fault {
+		if strings.Contains(m.Subject, ".a-1.") {
+			return fault{status: 500, code: "corrupt"}
+		}
+		return fault{}
+	}
+	s.onCommand(bad)
+	tm := newTerminal(t, s)
+	file := writeLines(t, depositLines(12, 4)...)
+	got := tm.run("apply", file)
+	for _, want := range []string{
+		"failed     line 2: account/a-1 Deposit: corrupt: as the test wants it\n",
+		"failed     line 6: account/a-1 Deposit: not sent: it waits for line 2 of the same aggregate\n",
+		"accepted              9\n", "failed                3\n",
+	} {
+		if !strings.Contains(got.out, want) {
+			t.Errorf("got\n%s\nwant %q", got.out, want)
+		}
+	}
+	if got.code != cli.ExitFailure || !strings.Contains(got.err, "3 lines have failed and may be tried again; run the same command again") {
+		t.Errorf("got exit code %d and %q, want 1 and the remedy", got.code, got.err)
+	}
+	sent := s.count()
+	s.onCommand(nil)
+	if got := tm.must("apply", file); !strings.Contains(got, "accepted             12\n") || !strings.Contains(got, "9 of the lines were settled by earlier runs\n") {
+		t.Errorf("the second time: got\n%s\nwant all 12 accepted", got)
+	}
+	if n := s.count() - sent; n != 3 {
+		t.Errorf("the second time it sends %d lines, want the 3 that failed", n)
+	}
+	checkOrder(t, s)
+	if exists(file + ".progress") {
+		t.Error("all is settled, and the progress file is still there")
+	}
+}
+
+func TestApplyStopsWhenNobodyAnswers(t *testing.T) {
+	t.Parallel()
+	s := startStub(t)
+	s.onCommand(func(n int, _ *nats.Msg) fault { return fault{silent: n > 30} })
+	tm := newTerminal(t, s).inRealTime()
+	file := writeLines(t, depositLines(2000, 100)...)
+	got := tm.run("apply", file, "--timeout", "500ms", "--concurrency", "8", "--json")
+	var doc struct {
+		Summary struct {
+			Accepted, Failed int
+			Error            string
+			Resumable        bool
+		}
+	}
+	if err := json.Unmarshal([]byte(got.out), &doc); err != nil || got.code != cli.ExitFailure {
+		t.Fatalf("got %+v: %v", got, err)
+	}
+	if sum := doc.Summary; sum.Accepted != 30 || sum.Failed != 0 || !strings.Contains(sum.Error, "no answer within") || !sum.Resumable {
+		t.Errorf("got %+v, want 30 accepted, the reason, and that it can be resumed", sum)
+	}
+	if s.count() > 200 {
+		t.Errorf("it sent %d commands to a node that does not answer", s.count())
+	}
+	s.onCommand(nil)
+	tm.must("apply", file)
+	if n := checkOrder(t, s); n != 2000 {
+		t.Errorf("%d lines took effect, want 2000", n)
+	}
+}
+
+func TestApplyIsInterruptedAndGoesOn(t *testing.T) {
+	t.Parallel()
+	s := startStub(t)
+	tm := newTerminal(t, s).inRealTime()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	tm.ctx = ctx
+	s.onCommand(func(n int, _ *nats.Msg) fault {
+		if n == 100 {
+			return fault{after: func() { cancel(errors.New("enough")) }}
+		}
+		return fault{}
+	})
+	file := writeLines(t, depositLines(3000, 1)...)
+	got := tm.run("apply", file)
+	if want := "error: interrupted; run the same command again to go on (" + file + ".progress knows where)\n"; got.code != cli.ExitFailure || got.err != want {
+		t.Errorf("got exit code %d and %q, want 1 and %q", got.code, got.err, want)
+	}
+	if n := s.count(); n < 100 || n > 110 {
+		t.Errorf("%d lines were sent, want about 100", n)
+	}
+	if !strings.Contains(got.out, fmt.Sprintf("accepted   %12d\n", len(s.account("account/a-0").history))) {
+		t.Errorf("got\n%s\nwant %d accepted", got.out, len(s.account("account/a-0").history))
+	}
+	tm.ctx = t.Context()
+	tm.must("apply", file)
+	if n := checkOrder(t, s); n != 3000 || s.count() != 3000 {
+		t.Errorf("%d of 3000 lines took effect, %d were sent", n, s.count())
+	}
+}
+
+func TestApplyOutlivesTheServer(t *testing.T) {
+	t.Parallel()
+	s := startStub(t)
+	stop := make(chan struct{})
+	s.onCommand(func(n int, _ *nats.Msg) fault {
+		if n%400 != 0 {
+			return fault{}
+		}
+		return fault{silent: true, executed: n%800 == 0, after: func() { stop <- struct{}{} }}
+	})
+	result := make(chan ending, 1)
+	file := writeLines(t, depositLines(1500, 20)...)
+	go func() {
+		result <- newTerminal(t, s).inRealTime().run("apply", file, "--timeout", "30s", "--concurrency", "8")
+	}()
+	for {
+		select {
+		case <-stop:
+			s.restart()
+		case got := <-result:
+			if got.code != cli.ExitOK {
+				t.Fatalf("got %+v, want exit code 0", got)
+			}
+			if n := checkOrder(t, s); n != 1500 {
+				t.Errorf("%d lines took effect, want 1500", n)
+			}
+			return
+		}
+	}
+}
+
+func TestApplyRefusesAChangedFile(t *testing.T) {
+	t.Parallel()
+	s := startStub(t)
+	tm := newTerminal(t, s)
+	s.onCommand(func(int, *nats.Msg) fault { return fault{status: 500, code: "internal"} })
+	file := writeLines(t, depositLines(3, 1)...)
+	tm.run("apply", file)
+	s.onCommand(nil)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--batch", "b"}, `the earlier run was with --batch ""`},
+		{[]string{"--encoded"}, "the earlier run was with --encoded=false"},
+		{[]string{"--context", "shop"}, "the earlier run was with --context demo"},
+	} {
+		if got := tm.run(append([]string{"apply", file}, c.args...)...); got.code != 1 || !strings.Contains(got.err, c.want) || !strings.Contains(got.err, "--restart") {
+			t.Errorf("apply %v: got %+v, want exit code 1 and %q", c.args, got, c.want)
+		}
+	}
+	change(t, file, "\n"+`{"ref":"account/a-9","command":"Deposit"}`)
+	got := tm.run("apply", file)
+	if got.code != 1 || !strings.Contains(got.err, "the file was changed after an earlier run") || !strings.Contains(got.err, "--restart") {
+		t.Errorf("a changed file: got %+v, want exit code 1 and the remedy", got)
+	}
+	sent := s.count()
+	tm.must("apply", file, "--restart")
+	if n := s.count() - sent; n != 4 {
+		t.Errorf("with --restart it sends %d lines, want 4", n)
+	}
+}
+
+func change(t *testing.T, file, more string) {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err == nil {
+		err = os.WriteFile(file, append(b, more...), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestApplyNoticesAChangeUnderItsHands(t *testing.T) {
+	t.Parallel()
+	s := startStub(t)
+	file := writeLines(t, depositLines(9_500, 50)...)
+	s.onCommand(func(n int, _ *nats.Msg) fault {
+		if n == 1 {
+			change(t, file, `{"ref":"account/a-9","command":"Deposit"}`)
+		}
+		return fault{}
+	})
+	got := newTerminal(t, s).run("apply", file)
+	if got.code != 1 || !strings.Contains(got.err, "the file was changed while it was being applied") || !exists(file+".progress") {
+		t.Errorf("got %+v, want exit code 1 and the reason", got)
+	}
+}
+
+func TestApplyMistrustsABrokenProgressFile(t *testing.T) {
+	t.Parallel()
+	tm := newTerminal(t, startStub(t))
+	file := writeLines(t, depositLines(3, 1)...)
+	for name, content := range map[string]string{
+		"empty":       "",
+		"cut off":     `{"format":1,"sha`,
+		"next format": `{"format":2,"context":"demo","encoded":false,"batch":"","sha256":"","settled":1,"counts":{}}`,
+		"unknown key": `{"format":1,"more":true}`,
+	} {
+		if err := os.WriteFile(file+".progress", []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := tm.run("apply", file); got.code != 1 || !strings.Contains(got.err, "progress file "+file+".progress") || !strings.Contains(got.err, "--restart") {
+			t.Errorf("%s: got %+v, want exit code 1 and the remedy", name, got)
+		}
+	}
+	tm.must("apply", file, "--restart")
+}
+
+func TestApplyWorksOnAFileOnceAtATime(t *testing.T) {
+	t.Parallel()
+	s := startStub(t)
+	file := writeLines(t, depositLines(3, 1)...)
+	tm := newTerminal(t, s)
+	second := make(chan ending, 1)
+	s.onCommand(func(n int, _ *nats.Msg) fault {
+		if n == 1 {
+			second <- newTerminal(t, s).run("apply", file)
+		}
+		return fault{}
+	})
+	tm.must("apply", file, "--timeout", time.Minute.String())
+	if got := <-second; got.code != 1 || !strings.Contains(got.err, "another run is applying it") {
+		t.Errorf("the second run: got %+v, want exit code 1 and the reason", got)
+	}
+}
+
+func TestApplyWithoutAPlaceForProgress(t *testing.T) {
+	t.Parallel()
+	file := writeLines(t, depositLines(3, 1)...)
+	if err := os.Mkdir(file+".progress.tmp", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := startStub(t)
+	got := newTerminal(t, s).run("apply", file)
+	if got.code != 1 || !strings.Contains(got.err, "pipe it in with '-'") || s.count() != 0 {
+		t.Errorf("got %+v and %d commands, want exit code 1, the remedy and none", got, s.count())
+	}
+}

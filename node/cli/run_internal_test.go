@@ -1,0 +1,217 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-run/holdfast/messages"
+)
+
+func testLine(t *testing.T, number int, ref string) *line {
+	t.Helper()
+	typ, id, err := messages.ParseRef(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &line{number: number, ref: ref, cmd: &command{typ: typ, id: id, name: "Deposit"}}
+}
+
+// TestScheduleGoesOnPastASlowLine: while the first line is tried again and again, the
+// lines of another aggregate go on, also beyond what it may have off the record and
+// after a rejection, at the price of a record.
+func TestScheduleGoesOnPastASlowLine(t *testing.T) {
+	t.Parallel()
+	s := newSchedule(limits{window: 1000, bytes: 1, perRef: 10, perSave: 1 << 30, stopped: 1}, true, record{})
+	s.take(testLine(t, 1, "account/slow"))
+	slow := s.next()
+	const lines = 100
+	for n := 2; n <= lines; n++ {
+		s.take(testLine(t, n, "account/busy"))
+	}
+	records := 0
+	for settled := 1; settled < lines; {
+		l := s.next()
+		switch {
+		case l != nil:
+			settled++
+			s.settle(l, accepted, settled != 50)
+		case !s.due():
+			t.Fatalf("it stands still after %d lines", settled)
+		default:
+			r := s.record()
+			s.saved(r)
+			if records++; !r.settled(settled, "account/busy") || r.settled(1, "account/slow") {
+				t.Fatalf("after %d lines the record is %+v", settled, r)
+			}
+		}
+	}
+	if want := lines/10 + 1; records > want {
+		t.Errorf("%d records for %d lines, want %d at the most", records, lines, want)
+	}
+	s.settle(slow, accepted, true)
+	if r := s.record(); r.Settled != lines || r.Counts.Accepted != lines {
+		t.Errorf("the last record is %+v, want %d lines", r, lines)
+	}
+}
+
+// hugeInput is a file that is made as it is read.
+type hugeInput struct {
+	lines int
+	text  string
+	rest  string
+	made  int
+}
+
+func (h *hugeInput) Read(p []byte) (int, error) {
+	if h.rest == "" {
+		if h.made == h.lines {
+			return 0, io.EOF
+		}
+		h.made++
+		h.rest = h.text
+	}
+	n := copy(p, h.rest)
+	h.rest = h.rest[n:]
+	return n, nil
+}
+
+// TestRunHoldsLittleOfABigFile: the memory in use does not grow with the file, even
+// when all lines wait for one another.
+func TestRunHoldsLittleOfABigFile(t *testing.T) {
+	const lines, size, bound = 1200, 64 << 10, 32 << 20
+	data := strings.Repeat("x", size)
+	in := &hugeInput{lines: lines, text: `{"ref":"account/a","command":"Deposit","data":{"text":"` + data + `"}}` + "\n"}
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before, most := heap(), uint64(0)
+	r := &run{
+		in: in, schedule: newSchedule(defaultLimits, false, record{}), workers: 8,
+		report: newReport(Config{Out: io.Discard}.withDefaults(), false, record{}, 0),
+		send: func(_ context.Context, l *line, _ func()) (acceptance, error) {
+			if l.number%100 == 50 {
+				most = max(most, heap()) // lines of one aggregate are sent one at a time
+			}
+			return acceptance{Events: []string{"Deposited"}}, nil
+		},
+	}
+	if err := r.apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r.report.counts.Accepted != lines {
+		t.Errorf("%d lines accepted, want %d", r.report.counts.Accepted, lines)
+	}
+	used := most - before
+	t.Logf("a file of %d MiB takes %d MiB", lines*size>>20, used>>20)
+	if used > bound {
+		t.Errorf("a file of %d MiB takes %d MiB, want %d at the most", lines*size>>20, used>>20, bound>>20)
+	}
+}
+
+func TestRunStopsWhenProgressCannotBeKept(t *testing.T) {
+	t.Parallel()
+	full := errors.New("the disk is full")
+	saves, sent := 0, 0
+	r := &run{
+		in:       strings.NewReader(strings.Repeat(`{"ref":"account/a","command":"Deposit"}`+"\n", 5000)),
+		schedule: newSchedule(defaultLimits, true, record{}), workers: 1,
+		report: newReport(Config{Out: io.Discard}.withDefaults(), false, record{}, 0),
+		send: func(context.Context, *line, func()) (acceptance, error) {
+			sent++
+			return acceptance{Events: []string{"Deposited"}}, nil
+		},
+		save: func(record) error {
+			if saves++; saves == 3 {
+				return full
+			}
+			return nil
+		},
+	}
+	if err := r.apply(t.Context()); !errors.Is(err, full) {
+		t.Errorf("got %v, want %v", err, full)
+	}
+	if saves != 3 || sent > 4*defaultLimits.perRef {
+		t.Errorf("%d saves and %d lines sent, want no more after the third", saves, sent)
+	}
+}
+
+func TestRunStopsWhenTooManyAggregatesFail(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	for n := range 500 {
+		fmt.Fprintf(&text, `{"ref":"account/a-%d","command":"Deposit"}`+"\n", n)
+	}
+	l := defaultLimits
+	l.stopped = 20
+	sent := 0
+	r := &run{
+		in: strings.NewReader(text.String()), schedule: newSchedule(l, true, record{}), workers: 1,
+		report: newReport(Config{Out: io.Discard}.withDefaults(), false, record{}, 0),
+		send: func(context.Context, *line, func()) (acceptance, error) {
+			sent++
+			return acceptance{}, &callError{Status: statusInternal, Code: "internal"}
+		},
+		save: func(record) error { return nil },
+	}
+	if err := r.apply(t.Context()); err == nil || !strings.Contains(err.Error(), "20 aggregates have failed") {
+		t.Errorf("got %v, want the reason", err)
+	}
+	if sent > 25 {
+		t.Errorf("%d lines were sent, want about 20", sent)
+	}
+}
+
+func TestLongLinesAreRefusedAndTheRestGoesOn(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", maxLine+3)
+	fits := strings.Repeat("y", maxLine)
+	in := newLineReader(strings.NewReader(long + "\n" + fits + "\r\n" + long + "\nlast"))
+	for i, want := range []struct {
+		text string
+		err  error
+	}{{"", errLongLine}, {fits, nil}, {"", errLongLine}, {"last", nil}, {"", io.EOF}, {"", io.EOF}} {
+		raw, err := in.next()
+		if string(raw) != want.text || !errors.Is(err, want.err) {
+			t.Errorf("line %d: %d bytes and %v, want %d and %v", i+1, len(raw), err, len(want.text), want.err)
+		}
+		if want.err == nil && in.number != i+1 {
+			t.Errorf("line %d has the number %d", i+1, in.number)
+		}
+	}
+	if got, err := in.next(); err == nil {
+		t.Errorf("after the end: %q", got)
+	}
+}
+
+func TestDerivedIDs(t *testing.T) {
+	t.Parallel()
+	raw := []byte(`{"ref":"account/a","command":"Deposit"}`)
+	seen := map[string]string{}
+	for name, id := range map[string]string{
+		"line 1":       format{}.deriveID(1, raw),
+		"line 2":       format{}.deriveID(2, raw),
+		"another text": format{}.deriveID(1, append(slices.Clip(raw), ' ')),
+		"a batch":      format{batch: "b"}.deriveID(1, raw),
+	} {
+		if other, ok := seen[id]; ok {
+			t.Errorf("%s and %s have the same id %s", name, other, id)
+		}
+		seen[id] = name
+		if err := messages.CheckCommandID(id); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// A change of this id breaks the promise for whoever runs a file again with a newer release.
+	if got, want := (format{}).deriveID(1, raw), "line-1-4bbd5d9047bf9fad58b0c4f84e6a059b"; got != want {
+		t.Errorf("line 1 has the id %s, want %s", got, want)
+	}
+}

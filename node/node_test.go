@@ -1,0 +1,240 @@
+package node_test
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	natsjs "github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/examples/bank"
+	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
+	"github.com/holdfast-run/holdfast/internal/natsd"
+	"github.com/holdfast-run/holdfast/node"
+	"github.com/holdfast-run/holdfast/node/cli"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var domain = node.Domain{Name: "node", Types: []holdfast.Definition{bank.Account}}
+
+func config(t *testing.T) node.Config {
+	return node.Config{Context: "demo", Types: domain.Types, Data: t.TempDir(), Listen: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)}
+}
+
+func start(t *testing.T, c node.Config) *node.Node {
+	t.Helper()
+	n, err := node.Start(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, n) })
+	return n
+}
+
+func stop(t *testing.T, n *node.Node) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := n.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+var ada = holdfast.Ref{Type: "account", ID: "ada"}
+
+func open(t *testing.T, n *node.Node) {
+	t.Helper()
+	if _, err := n.Sender().Send(context.Background(), ada, &bankpb.OpenAccount{Owner: "Ada"}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What was answered is there after a restart on the same folder, and Stop bears repetition.
+func TestRestart(t *testing.T) {
+	c := config(t)
+	n := start(t, c)
+	open(t, n)
+	stop(t, n)
+	stop(t, n)
+	again := start(t, c)
+	v, err := again.Viewer().View(context.Background(), ada)
+	if err != nil || v.Version != 1 {
+		t.Errorf("view %+v: %v", v, err)
+	}
+	if s := again.Stats(); s.Active != 1 || s.Answered != 1 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+func TestStartRefuses(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	running := config(t)
+	start(t, running)
+	for name, c := range map[string]struct {
+		change func(*node.Config)
+		says   string
+	}{
+		"a bad context":           {func(c *node.Config) { c.Context = "No.Good" }, "No.Good"},
+		"no types":                {func(c *node.Config) { c.Types = nil }, "aggregate types"},
+		"two types of a name":     {func(c *node.Config) { c.Types = append(c.Types, bank.Account) }, "account"},
+		"a folder in use":         {func(c *node.Config) { c.Data = running.Data }, running.Data},
+		"a port that is taken":    {func(c *node.Config) { c.Listen = taken.Addr().String() }, "address already in use"},
+		"an open door":            {func(c *node.Config) { c.Listen = "0.0.0.0:0" }, "ClientPassword"},
+		"nobody at that URL":      {func(c *node.Config) { c.NATS = "nats://127.0.0.1:1" }, "nats://127.0.0.1:1"},
+		"credentials not there":   {func(c *node.Config) { c.NATS, c.Credentials = "nats://127.0.0.1:1", "/none" }, "/none"},
+		"replicas without others": {func(c *node.Config) { c.Replicas = 3 }, "eplicas"},
+		"replicas of two":         {func(c *node.Config) { c.Replicas = 2 }, "eplicas"},
+		"negative partitions":     {func(c *node.Config) { c.Partitions = -1 }, "artitions"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := config(t)
+			c.change(&config)
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			if n, err := node.Start(ctx, config); err == nil {
+				stop(t, n)
+				t.Error("it started")
+			} else if !strings.Contains(err.Error(), c.says) {
+				t.Errorf("it says %q, and not %q", err, c.says)
+			}
+		})
+	}
+}
+
+// The number of partitions is fixed once the context exists.
+func TestPartitionsAreFixed(t *testing.T) {
+	c := config(t)
+	c.Partitions = 4
+	stop(t, start(t, c))
+	c.Partitions = 0
+	stop(t, start(t, c))
+	c.Partitions = 2
+	if n, err := node.Start(context.Background(), c); err == nil {
+		stop(t, n)
+		t.Error("it started with another number of partitions")
+	} else if !strings.Contains(err.Error(), "4") || !strings.Contains(err.Error(), "2") {
+		t.Errorf("it does not say which: %v", err)
+	}
+}
+
+// An external NATS server, with the node as an ordinary client of it.
+func TestExternalServer(t *testing.T) {
+	ctx := context.Background()
+	folder := t.TempDir()
+	server, err := natsd.Start(ctx, natsd.Config{DataDir: folder, Listen: "127.0.0.1:0", Context: "demo", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	admin, err := natsd.ReadAdmin(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := strings.Replace(admin.URL, "nats://", "nats://"+admin.User+":"+admin.Password+"@", 1)
+	c := config(t)
+	c.NATS = url
+	n := start(t, c)
+	open(t, n)
+	if u := n.ClientURL(); strings.Contains(u, admin.Password) {
+		t.Errorf("the URL to show has the password: %s", u)
+	}
+	if out, _, code := run("verify", "--nats", url); code != cli.ExitOK {
+		t.Errorf("verify: %d\n%s", code, out)
+	}
+}
+
+// run runs the binary's command line in process.
+func run(args ...string) (stdout, stderr string, code int) {
+	var out, errs strings.Builder
+	cfg := cli.Config{Program: "node", Out: &out, Err: &errs, Getenv: func(string) string { return "" }}
+	root := node.Command(domain, cfg)
+	root.SetArgs(args)
+	code = cli.Execute(context.Background(), root, cfg)
+	return out.String(), errs.String(), code
+}
+
+func TestVerify(t *testing.T) {
+	c := config(t)
+	n := start(t, c)
+	open(t, n)
+	check := func(what string, code int, says string, args ...string) {
+		t.Helper()
+		out, errs, got := run(append([]string{"verify", "--data", c.Data}, args...)...)
+		if got != code || !strings.Contains(out+errs, says) {
+			t.Errorf("%s: exit code %d, want %d, and %q in:\n%s%s", what, got, code, says, out, errs)
+		}
+	}
+	check("while it runs", cli.ExitOK, "Verified 1 commits with 1 events of 1 aggregates: nothing is wrong.")
+	stop(t, n)
+	check("while it does not", cli.ExitOK, "nothing is wrong")
+	check("a type", cli.ExitOK, "1 commits", "account")
+	check("a type that nothing is of", cli.ExitOK, "0 commits", "order")
+	check("an aggregate, as JSON", cli.ExitOK, `"findings":0`, "account/ada", "--json")
+	check("another context", cli.ExitFailure, "--context", "--context", "other")
+	check("a bad context", cli.ExitUsage, "No", "--context", "No")
+	check("a bad type", cli.ExitUsage, "No", "No/1")
+	check("too many arguments", cli.ExitUsage, "accepts at most 1", "a", "b")
+	if out, errs, code := run("verify", "--data", c.Data+"/none"); code != cli.ExitFailure || !strings.Contains(errs, "--data") {
+		t.Errorf("no such folder: %d\n%s%s", code, out, errs)
+	}
+
+	forge(t, c.Data)
+	check("after a forgery", cli.ExitFailure, "undecodable")
+	check("after a forgery, as JSON", cli.ExitFailure, `"finding":"undecodable"`, "--json")
+	check("the others", cli.ExitOK, "nothing is wrong", "account/bob")
+}
+
+// forge writes to the log of a folder that no node runs on.
+func forge(t *testing.T, folder string) {
+	t.Helper()
+	server, err := natsd.Start(context.Background(), natsd.Config{DataDir: folder, Context: "demo", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Stop()
+	nc, err := server.Connect(natsd.Node, nats.Name("forger"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := natsjs.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(context.Background(), "demo.log.0.account.ada", []byte("rubbish")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRunRefusesBadFlags(t *testing.T) {
+	for _, args := range [][]string{
+		{"run", "--log-level", "loud"},
+		{"run", "--log-format", "xml"},
+		{"run", "--idle", "long"},
+		{"run", "extra"},
+		{"nothing"},
+	} {
+		if out, errs, code := run(args...); code != cli.ExitUsage || errs == "" {
+			t.Errorf("%v: exit code %d\n%s%s", args, code, out, errs)
+		}
+	}
+}
+
+func TestHelpHasExamples(t *testing.T) {
+	for _, verb := range []string{"run", "verify", "send", "apply", "get", "history"} {
+		out, _, code := run(verb, "--help")
+		if code != cli.ExitOK || !strings.Contains(out, "Examples:") {
+			t.Errorf("%s --help: exit code %d\n%s", verb, code, out)
+		}
+	}
+}
