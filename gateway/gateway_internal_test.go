@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/messages"
@@ -34,12 +35,12 @@ func TestFlightThatIsClosed(t *testing.T) {
 	<-f.empty
 }
 
-// What micro hides, garbled has to find; when it no longer can, this says so.
-func TestGarbledKnowsMicrosRequest(t *testing.T) {
+func TestGarbledOfAnotherKindOfRequest(t *testing.T) {
 	t.Parallel()
-	var other micro.Request
-	if garbled(struct{ micro.Request }{fake{other}}) {
-		t.Error("a request of another kind is called garbled")
+	for _, r := range []micro.Request{fake{}, &fake{}} {
+		if garbled(r) {
+			t.Errorf("a %T is called garbled", r)
+		}
 	}
 }
 
@@ -76,6 +77,18 @@ func TestSentence(t *testing.T) {
 
 func TestNestedUnknownFields(t *testing.T) {
 	t.Parallel()
+	inMap := structpb.NewStringValue("x")
+	inMap.ProtoReflect().SetUnknown([]byte("\x98\x06\x01"))
+	in, err := proto.Marshal(structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
+		"deep": structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{"a": inMap}}),
+	}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = decode(in, new(structpb.Value), true)
+	if !errors.Is(err, holdfast.ErrMalformed) || !strings.Contains(err.Error(), "a google.protobuf.Value has no field number 99") {
+		t.Errorf("got %v", err)
+	}
 	event := &messages.HistoryEvent{Id: "x"}
 	event.ProtoReflect().SetUnknown([]byte("\x98\x06\x01"))
 	body, err := proto.Marshal(&messages.HistoryReply{Events: []*messages.HistoryEvent{{Id: "fine"}, event}})

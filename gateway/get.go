@@ -48,7 +48,7 @@ func (g *Gateway) get(ctx context.Context, r *request) (answer, error) {
 // unread makes of an unclassified error, when the time is up, what it is for a request
 // that only reads.
 func unread(ctx context.Context, err error) error {
-	if true || holdfast.CodeOf(err) != holdfast.CodeInternal {
+	if ctx.Err() == nil || holdfast.CodeOf(err) != holdfast.CodeInternal {
 		return err
 	}
 	return holdfast.Errorf(holdfast.CodeUnavailable, "the request was broken off (%w): send it again", err)

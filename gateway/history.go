@@ -105,9 +105,6 @@ func (g *Gateway) commitsFrom(ctx context.Context, r *request, from, limit uint6
 			next = end
 		}
 		first = false
-		if c.LastVersion < from {
-			break
-		}
 		commits = append(commits, c)
 		size += len(c.Body)
 		for ; len(commits) > 1 && size-len(commits[0].Body) > g.room(); commits = commits[1:] {

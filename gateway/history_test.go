@@ -1,18 +1,24 @@
 package gateway_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
+	"github.com/holdfast-run/holdfast/gateway"
 	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/messages"
+	"github.com/holdfast-run/holdfast/persistence"
 )
 
 type page struct {
@@ -148,6 +154,83 @@ func TestHistoryOfWhatCannotBeDecoded(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s %s", e.Data, base64.StdEncoding.EncodeToString(e.Undecoded), e.KeyID))
 	}
 	check(t, "events", fmt.Sprintf("%q", got), `["null AAE= " "null AAI= k-1" "null AAM= " "{\"amount\":\"7\"}  "]`)
+}
+
+// counter is a reader that counts the commits that were read.
+type counter struct {
+	persistence.Reader
+	commits atomic.Int32
+}
+
+func (c *counter) Backwards(ctx context.Context, ref holdfast.Ref, at holdfast.Version) iter.Seq2[persistence.Commit, error] {
+	return func(yield func(persistence.Commit, error) bool) {
+		for commit, err := range c.Reader.Backwards(ctx, ref, at) {
+			c.commits.Add(1)
+			if !yield(commit, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestHistoryReadsAPageAlone(t *testing.T) {
+	t.Parallel()
+	reader := new(counter)
+	w := setup(t, func(c *gateway.Config) { reader.Reader, c.Reader = c.Reader, reader })
+	for range 50 {
+		w.record(t, ada, at(1, &bankpb.Deposit{}, &bankpb.Deposited{Amount: 1}))
+	}
+	check(t, "page", w.page(t, `{"from":20,"limit":5}`).versions(), "20 21 22 23 24 → 25")
+	check(t, "commits read", reader.commits.Load(), 6)
+}
+
+func TestHistoryOfAVersionNearTheEndOfNumbers(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.accepted(t, "bank.cmd.account.a-1.Int32Value", "1100")
+	check(t, "page", w.page(t, `{"from":"18446744073709551615","limit":1000}`).versions(), "→ 0")
+}
+
+// Page after page, cut by the size of an answer, every event is shown once and in order.
+func TestHistoryPageAfterPage(t *testing.T) {
+	t.Parallel()
+	w := setupOn(t, natsd.Config{MaxPayload: 4096})
+	const last = 60
+	for range last {
+		w.record(t, ada, at(1, &bankpb.Deposit{}, &bankpb.Deposited{Amount: 1}))
+	}
+	seen := uint64(0)
+	for from, pages := uint64(1), 0; from != 0; pages++ {
+		body, err := proto.Marshal(&messages.HistoryRequest{From: from})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got messages.HistoryReply
+		if err := proto.Unmarshal(w.accepted(t, "bank.history.account.a-1", string(body), asProtobuf...).Data, &got); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range got.Events {
+			seen++
+			check(t, "version", e.Version, seen)
+		}
+		if from = got.Next; pages > last {
+			t.Fatal("the pages do not end")
+		}
+	}
+	check(t, "events", seen, last)
+
+	seen = 0
+	for from, pages := uint64(1), 0; from != 0; pages++ {
+		p := w.page(t, fmt.Sprintf(`{"from":%d}`, from))
+		for _, e := range p.Events {
+			seen++
+			check(t, "version", e.Version, seen)
+		}
+		if from = p.Next; pages > last {
+			t.Fatal("the pages do not end")
+		}
+	}
+	check(t, "events in JSON", seen, last)
 }
 
 func TestHistoryPagesThatDoNotFit(t *testing.T) {

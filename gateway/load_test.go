@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/gateway"
 	"github.com/holdfast-run/holdfast/messages"
+	"github.com/holdfast-run/holdfast/persistence"
 )
 
 // gate holds the commands of one aggregate until it is opened.
@@ -146,17 +148,61 @@ func TestBurstAtOneAggregate(t *testing.T) {
 
 func TestQueueThatOverflows(t *testing.T) {
 	t.Parallel()
-	w := setup(t, func(c *gateway.Config) { *c = c.WithPending(1) })
+	open := make(chan struct{})
+	w := setup(t, func(c *gateway.Config) {
+		*c = c.WithPending(1)
+		c.Now = func() time.Time { <-open; return dawn } // so that no request is taken from the queue
+	})
+	w.post(t, 4, "bank.get.account.nobody", "")
 	eventually(t, func() error {
-		w.post(t, 500, "bank.get.account.nobody", "")
 		if w.gateway.Stats(messages.KindGet).Overflows == 0 {
 			return errNotYet
 		}
 		return nil
 	})
+	close(open)
 	if !strings.Contains(w.journal.String(), "requests were lost") {
 		t.Error("the log does not tell that requests were lost")
 	}
+}
+
+// shelf is a reader that yields nothing before it is opened, whatever its context says.
+type shelf struct {
+	persistence.Reader
+	inside, open chan struct{}
+}
+
+func (s *shelf) Backwards(context.Context, holdfast.Ref, holdfast.Version) iter.Seq2[persistence.Commit, error] {
+	return func(func(persistence.Commit, error) bool) {
+		s.inside <- struct{}{}
+		<-s.open
+	}
+}
+
+func TestReadersOfTheLogTakeTurns(t *testing.T) {
+	t.Parallel()
+	s := &shelf{inside: make(chan struct{}, 100), open: make(chan struct{})}
+	w := setup(t, timeout(100*time.Millisecond), func(c *gateway.Config) { c.Reader = s })
+	all := w.post(t, 20, "bank.history.account.a-1", "")
+	past := message("bank.get.account.a-1", "", "Holdfast-As-Of-Version", "1")
+	past.Reply = all.Subject
+	for range 20 {
+		if err := w.client.PublishMsg(past); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end := time.After(patient)
+	for range 32 {
+		select {
+		case <-s.inside:
+		case <-end:
+			t.Fatal("the readers did not come")
+		}
+	}
+	check(t, "answers while the readers wait", fmt.Sprint(collect(t, all, 8)), "map[503:8]")
+	check(t, "more readers", len(s.inside), 0)
+	close(s.open)
+	check(t, "answers then", fmt.Sprint(collect(t, all, 32)), "map[404:32]")
 }
 
 func TestStopWaits(t *testing.T) {
@@ -170,7 +216,7 @@ func TestStopWaits(t *testing.T) {
 	eventually(t, func() error { // the subjects are given up first
 		_, err := w.client.Request(deposit, []byte(`{"amount":1}`), patient)
 		if !errors.Is(err, nats.ErrNoResponders) {
-			return fmt.Errorf("%w: %v", errNotYet, err)
+			return errors.Join(errNotYet, err)
 		}
 		return nil
 	})

@@ -59,17 +59,14 @@ func encode(protobuf bool, m proto.Message, v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// show gives a message of the domain in JSON, with all its fields.
+// show gives a message of the domain in JSON, with all its fields. Its spaces vary on
+// purpose; encode takes them out.
 func show(m proto.Message) (json.RawMessage, error) {
-	loose, err := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(m)
+	text, err := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(m)
 	if err != nil {
 		return nil, fmt.Errorf("show %s: %s", proto.MessageName(m), plain(err))
 	}
-	var b bytes.Buffer
-	if err := json.Compact(&b, loose); err != nil { // it varies its spaces on purpose
-		return nil, fmt.Errorf("show %s: %w", proto.MessageName(m), err)
-	}
-	return b.Bytes(), nil
+	return text, nil
 }
 
 func showTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
@@ -104,12 +101,10 @@ const (
 // explain tells what a client hears of err. What is a bug, of the domain or of ours, is
 // told to the log under a reference, and the client hears the reference.
 func (g *Gateway) explain(a arrival, err error) failure {
-	var rejection *holdfast.Rejection
-	if errors.As(err, &rejection) && rejection.Valid() {
+	if rejection, ok := errors.AsType[*holdfast.Rejection](err); ok && rejection.Valid() {
 		return failure{rejection.Reason, sentence(rejection.Message, rejection.Reason), statusRejected}
 	}
-	var e *holdfast.Error
-	if errors.As(err, &e) && rejection == nil {
+	if e, ok := errors.AsType[*holdfast.Error](err); ok {
 		if kind, ok := kinds[e.Code]; ok {
 			if e.Code == holdfast.CodeCorrupt {
 				g.cfg.Logger.Error("aggregate is corrupt", "subject", a.subject, "error", err)
@@ -119,23 +114,22 @@ func (g *Gateway) explain(a arrival, err error) failure {
 	}
 	reference := g.cfg.NewID()
 	log := g.cfg.Logger.With("subject", a.subject, "reference", reference)
-	var p *panicked
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*panicked](err); ok {
 		log = log.With("stack", string(p.stack))
 	}
 	log.Error("request failed by a bug", "error", err)
 	return failure{string(holdfast.CodeInternal), "internal error; its reference in the node's log is " + reference, statusInternal}
 }
 
-// sentence makes text fit to stand in a header and a body: one line of valid UTF-8, not
-// too long.
+// sentence makes text fit to stand in a header and a body: one line of valid UTF-8, as
+// strings.Map makes it, and not too long.
 func sentence(text, otherwise string) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r
-	}, strings.ToValidUTF8(text, "\ufffd"))
+	}, text)
 	if text = strings.TrimSpace(text); text == "" {
 		return otherwise
 	}
