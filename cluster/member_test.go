@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strconv"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -154,14 +154,14 @@ func TestAfterStop(t *testing.T) {
 }
 
 func TestStartThatFails(t *testing.T) {
-	m, _ := member(t)
-	_, port, err := m.system.GetHostPort()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer taken.Close()
 	config := Config{Host: actors.Config{Context: "test", Store: memory.New("test"), Types: []holdfast.Definition{bank.Account}, Log: slog.New(slog.DiscardHandler)}}
 	for name, listen := range map[string]string{
-		"a port that is taken": "127.0.0.1:" + strconv.Itoa(port),
+		"a port that is taken": taken.Addr().String(),
 		"no port":              "127.0.0.1",
 		"no number":            "127.0.0.1:http",
 	} {

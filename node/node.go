@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"regexp"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -141,12 +143,25 @@ func (n *Node) run(ctx context.Context) error {
 	n.gateway, err = gateway.Start(gateway.Config{
 		Context: name, Conn: edge, Types: c.Types, Logger: c.Log,
 		Sender: n.member, Viewer: n.member, Reader: n.store,
-		MaxInFlight: c.MaxInFlight, Timeout: c.Timeout,
+		MaxInFlight: c.MaxInFlight, Timeout: c.Timeout, Version: version(),
 	})
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", name, err)
 	}
 	return nil
+}
+
+var semantic = regexp.MustCompile(`^v(\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?)`)
+
+// version of the binary, as its build knows it; empty when it was not built from a
+// release.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if v := semantic.FindStringSubmatch(info.Main.Version); v != nil {
+			return v[1]
+		}
+	}
+	return ""
 }
 
 // connect gives three connections: one that publishes to the log, one that reads it (a
