@@ -92,6 +92,7 @@ func TestOpenCommitRefuses(t *testing.T) {
 		{"no format", &messages.Commit{FirstVersion: 1, LastVersion: 1, Changes: one}, "format 0 is unknown to this build, which reads 1"},
 		{"a later format", &messages.Commit{Format: 2, FirstVersion: 1, LastVersion: 1, Changes: one}, "format 2 is unknown"},
 		{"no first version", &messages.Commit{Format: 1, LastVersion: 1, Changes: one}, "versions 0 to 1 do not fit its 1 events"},
+		{"no first version, the last before it", &messages.Commit{Format: 1, LastVersion: 1<<64 - 1}, "versions 0 to 18446744073709551615 do not fit its 0 events"},
 		{"too few events", &messages.Commit{Format: 1, FirstVersion: 1, LastVersion: 2, Changes: one}, "versions 1 to 2 do not fit its 1 events"},
 		{"too many events", &messages.Commit{Format: 1, FirstVersion: 2, LastVersion: 1, Changes: one}, "versions 2 to 1 do not fit its 1 events"},
 		{"versions that run backwards", &messages.Commit{Format: 1, FirstVersion: 9, LastVersion: 1, Changes: one}, "versions 9 to 1 do not fit its 1 events"},
@@ -134,6 +135,7 @@ func TestOpenCommitRefusesBytes(t *testing.T) {
 		{"not a message", []byte("{}"), "its last field is not its digest"},
 		{"no digest", good[:len(good)-34], "its last field is not its digest"},
 		{"a short digest", append(bytes.Clone(good[:len(good)-34]), append([]byte{0x7a, 31}, make([]byte, 31)...)...), "its last field is not its digest"},
+		{"a digest of odd length bytes", slices.Concat(good[:len(good)-34], []byte{0x7a, 0xa0, 0x00}, good[len(good)-32:]), "its last field is not its digest"},
 		{"something after the digest", twice, "its last field is not its digest"},
 		{"the last field only looks like the digest", inner(2, []byte{8, 1, 24, 1}), "its last field is not its digest"},
 		{"a field that ends too soon", append([]byte{0x12, 0x7f}, good[len(good)-34:]...), "commit: decode"},
@@ -145,8 +147,9 @@ func TestOpenCommitRefusesBytes(t *testing.T) {
 			wantNamed(t, err, "commit: ")
 		})
 	}
-	if _, err := messages.ChainedDigest(messages.Digest{}, []byte("short")); err == nil {
-		t.Error("ChainedDigest took a body without a digest")
+	for _, body := range [][]byte{[]byte("short"), good[:len(good)-1]} {
+		_, err := messages.ChainedDigest(messages.Digest{}, body)
+		wantError(t, err, "commit: its last field is not its digest")
 	}
 }
 

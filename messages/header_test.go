@@ -96,6 +96,8 @@ func TestParseRequestHeaderRefuses(t *testing.T) {
 		{history, "Holdfast-As-Of", "2026-03-14T09:26:53Z", "it is for get requests, not for history"},
 		{cmd, "traceparent", "00-xyz", "want a W3C traceparent"},
 		{cmd, "traceparent", strings.ToUpper(trace), "want a W3C traceparent"},
+		{cmd, "traceparent", trace + "-", "want a W3C traceparent"},
+		{cmd, "traceparent", "0" + trace, "want a W3C traceparent"},
 		{cmd, "Content-Type", "text/plain", "want application/json or application/protobuf"},
 		{cmd, "Content-Type", "", "want application/json or application/protobuf"},
 		{cmd, "holdfast-user", "ada", "it is written Holdfast-User"},

@@ -1,6 +1,7 @@
 package messages_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -91,6 +92,13 @@ func TestEveryByte(t *testing.T) {
 			t.Errorf("bytes %#02x and %#02x are both written %s", other, b, id)
 		}
 		seen[id.String()] = byte(b)
+		want := fmt.Sprintf("a=%02Xz", b)
+		if strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-", rune(b)) {
+			want = raw
+		}
+		if id.String() != want {
+			t.Errorf("byte %#02x is written %s, want %s", b, id, want)
+		}
 		wantOneToken(t, id.String())
 	}
 }
