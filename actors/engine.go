@@ -126,6 +126,7 @@ func (e *Engine) proceed() {
 		if len(e.queue) > 0 && !e.ending() {
 			e.decide()
 		}
+	default: // it goes on when what is under way has been answered
 	}
 	if e.ending() && e.phase != phaseAppending && e.phase != phaseLoading && e.finding == 0 {
 		e.stop()

@@ -64,6 +64,7 @@ type stage struct {
 	pending  *actors.Append
 	last     *actors.Append // the one before
 	finds    []*actors.Request
+	passed   []*actors.Request
 	snapshot bool // the last load may use one
 	out      bytes.Buffer
 }
@@ -122,6 +123,10 @@ func (s *stage) call(words []string) {
 	case "found":
 		r := s.finds[0]
 		s.finds = s.finds[1:]
+		if len(args) > 0 && args[0] == "nothing" { // the fingerprint was another id's
+			s.engine.Found(r, nil, nil)
+			return
+		}
 		if len(args) > 0 {
 			s.engine.Found(r, nil, failure(args[0]))
 			return
@@ -140,6 +145,12 @@ func (s *stage) call(words []string) {
 		s.engine.Abandon()
 	case "activate":
 		s.activate()
+	case "hand": // what another activation passed on goes to this one
+		for _, r := range s.passed {
+			if s.names[r] == args[0] {
+				s.engine.Ask(r)
+			}
+		}
 	default:
 		s.t.Fatalf("unknown call %q", verb)
 	}
@@ -233,6 +244,7 @@ func (s *stage) show(e actors.Effect) {
 	case actors.Reply:
 		fmt.Fprintf(&s.out, "reply %s: %s\n", s.names[f.Request], describe(actors.AnswerForTest(f.Request)))
 	case actors.Pass:
+		s.passed = append(s.passed, f.Request)
 		fmt.Fprintf(&s.out, "pass %s\n", s.names[f.Request])
 	case actors.Load:
 		s.snapshot = f.Snapshot

@@ -2,14 +2,15 @@ package actors_test
 
 import (
 	"errors"
+	"sync/atomic"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
 )
 
 // ledger is an account that can misbehave: a deposit of 13 panics, one of 666 is a bug,
-// one of 404 records an event that evolving panics on, one of 0 changes nothing, and one
-// of 7 records two events.
+// one of 404 records an event that evolving panics on, one of 0 changes nothing, one of 7
+// records two events, and one of 999 is accepted every other time.
 type ledger struct {
 	open    bool
 	owner   string
@@ -28,6 +29,8 @@ var ledgerType = holdfast.Define("account",
 	holdfast.SnapshotWhen(func(l ledger) bool { return l.balance == 1000 }),
 )
 
+var fickle atomic.Int64
+
 func (l ledger) openAccount(c *bankpb.OpenAccount) (holdfast.Events, error) {
 	if l.open {
 		return nil, holdfast.Reject("already_open", "the account is open")
@@ -45,6 +48,10 @@ func (l ledger) deposit(c *bankpb.Deposit) (holdfast.Events, error) {
 		panic("thirteen")
 	case 666:
 		return nil, errors.New("not a rejection")
+	case 999:
+		if fickle.Add(1)%2 == 0 {
+			return nil, holdfast.Reject("not_today", "a decision that is not pure")
+		}
 	case 667:
 		return nil, holdfast.Reject("Bad Reason", "a reason of the wrong form")
 	}
