@@ -148,8 +148,7 @@ func (b *batch) add(r *Request, change *messages.Change, state any, size int) {
 // back: what is in memory is what a replay gives. A nil change records nothing.
 func (e *Engine) run(b *batch, r *Request) (change *messages.Change, state any, err error) {
 	defer func() {
-		var p *panicked
-		if errors.As(err, &p) {
+		if _, ok := errors.AsType[*panicked](err); ok {
 			e.bug = err // what a panic leaves behind is not to be trusted
 		}
 	}()
@@ -189,8 +188,7 @@ func (e *Engine) run(b *batch, r *Request) (change *messages.Change, state any, 
 // decisionError sorts what a decision returned: the domain's no, an unknown command, or
 // a bug.
 func decisionError(r *Request, err error) error {
-	var no *holdfast.Rejection
-	if errors.As(err, &no) {
+	if no, ok := errors.AsType[*holdfast.Rejection](err); ok {
 		if no.Valid() {
 			return no
 		}

@@ -169,4 +169,3 @@ func eventually(t *testing.T, what string, holds func() bool) {
 }
 
 func deposit(n int64) holdfast.Command { return &bankpb.Deposit{Amount: n} }
-

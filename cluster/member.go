@@ -155,7 +155,9 @@ func (m *Member) Stop(ctx context.Context) error {
 	err := m.host.Stop(ctx)
 	m.stop.Do(func() {
 		defer close(m.stopped)
-		<-m.joined
+		if err := <-m.joined; err != nil {
+			m.log.Error("joining the cluster failed after the node was a member", "error", err)
+		}
 		m.placement.update(nil)
 		m.proto.Gossip.Shutdown()
 		m.proto.Remote.Shutdown(true)

@@ -34,7 +34,6 @@ type rig struct {
 	raw    natsjs.JetStream
 	size   int // of a commit's body
 	seqs   []uint64
-	rounds int
 }
 
 func newRig(tb testing.TB, relaxed bool) *rig {

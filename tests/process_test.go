@@ -72,7 +72,7 @@ func startProcess(tb testing.TB, folder, listen string, args ...string) *process
 		tb.Fatalf("the node said %q and not where it serves: %v", line, err)
 	}
 	p.url = found[1]
-	go io.Copy(io.Discard, lines)
+	go func() { _, _ = io.Copy(io.Discard, lines) }() // until the node ends
 	return p
 }
 

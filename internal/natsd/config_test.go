@@ -43,10 +43,14 @@ func TestConfigRefused(t *testing.T) {
 		{"PayloadNegative", func(c *natsd.Config) { c.MaxPayload = -1 }, []string{"MaxPayload"}},
 		{"UserOnly", func(c *natsd.Config) { c.ClientUser = "u" }, []string{"ClientUser", "ClientPassword", "both"}},
 		{"PasswordOnly", func(c *natsd.Config) { c.ClientPassword = "p" }, []string{"ClientUser", "ClientPassword", "both"}},
-		{"PasswordTooLong", func(c *natsd.Config) { c.ClientUser, c.ClientPassword = "u", strings.Repeat("p", 73) },
-			[]string{"ClientPassword", "72"}},
-		{"ReservedUser", func(c *natsd.Config) { c.ClientUser, c.ClientPassword = string(natsd.Node), "p" },
-			[]string{"ClientUser", "another name"}},
+		{
+			"PasswordTooLong", func(c *natsd.Config) { c.ClientUser, c.ClientPassword = "u", strings.Repeat("p", 73) },
+			[]string{"ClientPassword", "72"},
+		},
+		{
+			"ReservedUser", func(c *natsd.Config) { c.ClientUser, c.ClientPassword = string(natsd.Node), "p" },
+			[]string{"ClientUser", "another name"},
+		},
 		{"AnonymousEverywhere", func(c *natsd.Config) { c.Listen = "0.0.0.0:0" }, []string{"ClientPassword", "127.0.0.1"}},
 		{"AnonymousNoHost", func(c *natsd.Config) { c.Listen = ":0" }, []string{"ClientPassword", "127.0.0.1"}},
 		{"AnonymousIPv6", func(c *natsd.Config) { c.Listen = "[::]:0" }, []string{"ClientPassword", "127.0.0.1"}},
