@@ -134,8 +134,7 @@ func corrupt(c Commit, format string, args ...any) error {
 
 // Corrupt says whose chain does not hold. Unless err is ErrCorrupt already, it becomes so.
 func Corrupt(ref holdfast.Ref, err error) error {
-	var e *holdfast.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*holdfast.Error](err); ok {
 		return &holdfast.Error{Code: holdfast.CodeCorrupt, Message: ref.String() + ": " + e.Message, Cause: e.Cause}
 	}
 	return holdfast.Errorf(holdfast.CodeCorrupt, "%s: %w", ref, err)

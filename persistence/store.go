@@ -37,6 +37,9 @@ type Appender interface {
 	// will never be), ErrUncertain (it may be recorded, or yet become so),
 	// ErrUnavailable, ErrTooLarge and ErrMalformed (the ref names nothing that a log
 	// can hold): it is not recorded and will not be.
+	// after comes from Load or from the append before. It is never made up: a log whose
+	// last commit of the aggregate is damaged may take the aggregate for a new one.
+	//
 	// An uncertain append is settled by the aggregate's next successful one: when that
 	// follows the same head, the uncertain one can no longer be recorded.
 	//

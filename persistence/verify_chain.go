@@ -10,8 +10,7 @@ import (
 
 // sentence gives an error's text without its code.
 func sentence(err error) string {
-	var e *holdfast.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*holdfast.Error](err); ok {
 		return e.Message
 	}
 	return err.Error()

@@ -75,8 +75,6 @@ func storyLines(n int) []string {
 
 // effects are what happened to each account, in order.
 func effects(s *stub) map[string]string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	all := map[string]string{}
 	for ref, a := range s.all() {
 		for _, event := range a.history {
@@ -139,6 +137,35 @@ func TestKilledApplyTakesEffectOnceInOrder(t *testing.T) {
 	}
 	if !strings.Contains(p.out.String(), "lines              2400\n") || exists(file+".progress") {
 		t.Errorf("the last run says\n%s\nand its progress file is there: %t", p.out.String(), exists(file+".progress"))
+	}
+}
+
+// TestKilledApplyOutrunsTheMemoryOfAnAggregate: one aggregate gets far more lines than
+// it remembers while the first line of the file cannot be settled.
+func TestKilledApplyOutrunsTheMemoryOfAnAggregate(t *testing.T) {
+	t.Parallel()
+	s := startStub(t)
+	lines := depositLines(3000, 1)
+	lines[0] = `{"ref":"account/slow","command":"Deposit","data":{"amount":1}}`
+	file := writeLines(t, lines...)
+	started := make(chan *process, 1)
+	s.onCommand(func(n int, m *nats.Msg) fault {
+		switch {
+		case n == 2500:
+			return fault{after: func() { (<-started).kill() }}
+		case n < 2500 && strings.Contains(m.Subject, ".slow."):
+			return fault{silent: true}
+		}
+		return fault{}
+	})
+	p := startProcess(t, s, "apply", file)
+	started <- p
+	if code := p.code(); code != -1 {
+		t.Fatalf("exit code %d\n%s\nwant it to be killed", code, p.out.String())
+	}
+	newTerminal(t, s).must("apply", file)
+	if n := checkOrder(t, s); n != 3000 {
+		t.Errorf("%d lines took effect, want 3000", n)
 	}
 }
 

@@ -19,7 +19,6 @@ const (
 
 // paint colours text for a person at a terminal.
 func (c Config) paint(colour, text string) string {
-
 	if !c.Terminal || c.Getenv("NO_COLOR") != "" || c.Getenv("TERM") == "dumb" {
 		return text
 	}

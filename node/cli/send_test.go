@@ -250,7 +250,11 @@ func TestSendIsInterrupted(t *testing.T) {
 	s.onCommand(func(int, *nats.Msg) fault {
 		return fault{silent: true, after: func() { cancel(errors.New("enough")) }}
 	})
-	got := tm.run("send", "account/a", "Deposit", "--id", "x")
+	started := time.Now()
+	got := tm.run("send", "account/a", "Deposit", "--id", "x", "--timeout", "1m")
+	if took := time.Since(started); took > 4*time.Second { // an attempt may take 5 s
+		t.Errorf("it took %v to stop", took)
+	}
 	if want := "interrupted; it may have been executed: sending it again with --id x is safe"; got.code != 1 || !strings.Contains(got.err, want) {
 		t.Errorf("got %+v, want exit code 1 and %q", got, want)
 	}

@@ -25,7 +25,8 @@ func newClock() *clock {
 // run ticks the pipes until close. A pipe whose connection breaks is told at once.
 func (c *clock) run(ticks <-chan time.Time, release func(), pipes ...*pipe) {
 	for _, p := range pipes {
-		c.done.Go(func() { c.watch(p) })
+		status := p.nc.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
+		c.done.Go(func() { c.watch(p, status) })
 	}
 	c.done.Go(func() {
 		defer release()
@@ -47,8 +48,7 @@ func (c *clock) run(ticks <-chan time.Time, release func(), pipes ...*pipe) {
 	})
 }
 
-func (c *clock) watch(p *pipe) {
-	status := p.nc.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
+func (c *clock) watch(p *pipe, status chan nats.Status) {
 	defer p.nc.RemoveStatusListener(status)
 	for {
 		select {

@@ -52,4 +52,7 @@ func TestConformanceOnOneServer(t *testing.T) {
 func TestConformanceOnThreeServers(t *testing.T) {
 	s := startServers(t, 3)
 	conform(t, s, 400, nil)
+	for _, c := range onThree {
+		t.Run(c.name, func(t *testing.T) { c.test(t, s) })
+	}
 }

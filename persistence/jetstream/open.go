@@ -187,7 +187,7 @@ func (o *opener) retry(ctx context.Context, try func(context.Context) error) err
 		select {
 		case <-ticks:
 		case <-ctx.Done():
-			return holdfast.Errorf(holdfast.CodeUnavailable, "JetStream is not ready: %w (%w)", err, context.Cause(ctx))
+			return holdfast.Errorf(holdfast.CodeUnavailable, "JetStream is not ready: %v: %w", err, context.Cause(ctx))
 		}
 	}
 }
@@ -195,8 +195,7 @@ func (o *opener) retry(ctx context.Context, try func(context.Context) error) err
 // notReady reports whether an error is one that passes: there is no leader yet, not all
 // servers are up, or nobody answers.
 func notReady(err error) bool {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch int(api.ErrorCode) {
 		case codeNoPeers, codeNotAvailable:
 			return true

@@ -40,6 +40,7 @@ type pipe struct {
 	slots  []slot
 	free   []uint32
 	closed bool
+	active sync.WaitGroup // callers that are being told
 }
 
 // A slot is that of an outstanding request. Its generation tells an answer that comes
@@ -123,6 +124,14 @@ func (p *pipe) receive(m *nats.Msg) {
 	if err != nil {
 		return // not an answer to anything that was sent
 	}
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return
+	}
+	p.active.Add(1)
+	p.mu.Unlock()
+	defer p.active.Done()
 	if c := p.take(uint32(token), uint32(token>>32)); c != nil {
 		c.replied(m)
 	}
@@ -146,16 +155,19 @@ func (p *pipe) broken() {
 	tell(lost, errDisconnected)
 }
 
+// close gives up on everything, and returns when all callers have been told.
 func (p *pipe) close() error {
 	p.mu.Lock()
 	p.closed = true
 	lost := p.collect(func(*slot) bool { return true })
 	p.mu.Unlock()
 	tell(lost, errClosed)
-	if err := p.sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-		return err
+	p.active.Wait()
+	err := p.sub.Unsubscribe()
+	if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrBadSubscription) {
+		return nil // it has ended already
 	}
-	return nil
+	return err
 }
 
 func (p *pipe) collect(which func(*slot) bool) []caller {

@@ -17,6 +17,12 @@ import (
 const (
 	// scanBatch is how many messages a scan has on their way at a time.
 	scanBatch = 1000
+	// scanHeartbeat is how often the server shows that it has heard of the scan. A request
+	// that comes before the consumer has a leader is lost; without a heartbeat for twice
+	// as long, the scan goes on from a new consumer.
+	scanHeartbeat = 500 * time.Millisecond
+	// scanPatience is the least that a scan waits for the next message.
+	scanPatience = 6 * scanHeartbeat
 	// abandoned is how long the server keeps the consumer of a scan that died.
 	abandoned = 30 * time.Second
 )
@@ -100,7 +106,7 @@ func (s *Store) scan(ctx context.Context, p *partition, filter string, start uin
 	if err != nil {
 		return 0, fail(err)
 	}
-	msgs, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(scanBatch, inFlight))
+	msgs, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(scanBatch, inFlight), jetstream.PullHeartbeat(scanHeartbeat))
 	if err != nil {
 		return 0, fail(err)
 	}
@@ -113,13 +119,11 @@ func (s *Store) scan(ctx context.Context, p *partition, filter string, start uin
 			return expected - min(read-1, expected), nil
 		case err != nil:
 			return 0, fail(err)
-		case r.Position.Sequence() > end:
-			return expected - min(read-1, expected), nil
 		}
 		if err := each(r); err != nil {
 			return 0, err
 		}
-		if r.Position.Sequence() == end || end == unknownEnd && left == 0 {
+		if r.Position.Sequence() >= end || end == unknownEnd && left == 0 {
 			return expected - min(read, expected), nil
 		}
 	}
@@ -144,10 +148,10 @@ func (s *Store) lastMatching(ctx context.Context, p *partition, filter string) (
 }
 
 // records gives a function that waits for the next record and says how many are left.
-// Its error is errTimeout when none comes for as long as a read may take.
+// Its error is errTimeout when none comes for too long.
 func (s *Store) records(ctx context.Context, p *partition, msgs jetstream.MessagesContext) func() (persistence.Record, uint64, error) {
 	return func() (persistence.Record, uint64, error) {
-		ctx, cancel := context.WithTimeoutCause(ctx, s.readTimeout, errTimeout)
+		ctx, cancel := context.WithTimeoutCause(ctx, max(s.readTimeout, scanPatience), errTimeout)
 		defer cancel()
 		m, err := msgs.Next(jetstream.NextContext(ctx))
 		if err != nil {

@@ -30,7 +30,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const quick = 300 * time.Millisecond
 
 // servers are one nats-server, or three that form a cluster.
-type servers struct{ list []*natsd.Server }
+type servers struct {
+	list []*natsd.Server
+	tcp  []*nats.Conn // their password does not outlive the server
+}
 
 func startServers(t testing.TB, n int, change ...func(*natsd.Config)) *servers {
 	t.Helper()
@@ -60,14 +63,16 @@ func (s *servers) stop() {
 // restart stops all servers, lets between happen, and starts them again.
 func (s *servers) restart(t testing.TB, between func()) {
 	t.Helper()
+	for _, nc := range s.tcp {
+		nc.Close()
+	}
+	s.tcp = nil
 	s.stop()
 	between()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
 	var all sync.WaitGroup
 	for i := range s.list {
 		all.Go(func() {
-			one, err := natsd.Start(ctx, s.list[i].Config())
+			one, err := startAgain(t, s.list[i])
 			if err != nil {
 				t.Error(err)
 				return
@@ -79,6 +84,13 @@ func (s *servers) restart(t testing.TB, between func()) {
 	if t.Failed() {
 		t.FailNow()
 	}
+}
+
+func startAgain(t testing.TB, s *natsd.Server) (*natsd.Server, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return natsd.Start(ctx, s.Config())
 }
 
 func (s *servers) connect(t testing.TB, i int) *nats.Conn {
@@ -105,6 +117,7 @@ func (s *servers) connectThrough(t testing.TB, address string) *nats.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
+	s.tcp = append(s.tcp, nc)
 	return nc
 }
 
@@ -229,5 +242,33 @@ func flip(t testing.TB, dataDir string, message []byte) {
 	})
 	if err != nil || flipped != 1 {
 		t.Fatalf("flipped %d bytes, %v", flipped, err)
+	}
+}
+
+// mustAppend appends a commit of one event.
+func mustAppend(t testing.TB, s persistence.Store, ref holdfast.Ref, after persistence.Head) persistence.Head {
+	t.Helper()
+	h, err := tryAppend(t, s, ref, after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func tryAppend(t testing.TB, s persistence.Store, ref holdfast.Ref, after persistence.Head) (persistence.Head, error) {
+	t.Helper()
+	type answer struct {
+		head persistence.Head
+		err  error
+	}
+	answers := make(chan answer, 2)
+	changes := []*messages.Change{{CommandId: "c", Events: []*messages.Event{{Type: "test.Done", Schema: messages.SchemaProtobuf, Data: []byte(ref.ID)}}}}
+	s.Append(ref, after, changes, func(h persistence.Head, err error) { answers <- answer{h, err} })
+	select {
+	case a := <-answers:
+		return a.head, a.err
+	case <-time.After(30 * time.Second):
+		t.Fatalf("append to %s: no answer", ref)
+		panic("unreachable")
 	}
 }

@@ -16,17 +16,8 @@ const settlers = 64
 // because of another write, ErrUncertain when the append may still be on its way.
 func (p *pending) settle(cause error, unmoved holdfast.Code) {
 	s := p.store
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		p.done(p.after, holdfast.Errorf(holdfast.CodeUncertain, "append to %s: %w", p.a.ref, cause))
-		return
-	}
 	s.stats.settle()
-	s.settling.Add(1)
-	s.mu.Unlock()
-	go func() {
-		defer s.settling.Done()
+	s.settling.Go(func() {
 		select {
 		case s.settlers <- struct{}{}:
 			defer func() { <-s.settlers }()
@@ -38,7 +29,7 @@ func (p *pending) settle(cause error, unmoved holdfast.Code) {
 			return
 		}
 		p.succeed(seq)
-	}()
+	})
 }
 
 // findOut reads the log, again and again while it cannot be read, for as long as an
@@ -57,10 +48,10 @@ func (p *pending) findOut(ctx context.Context, cause error, unmoved holdfast.Cod
 		}
 		now, _ := p.store.clock.tick()
 		if !errors.Is(err, holdfast.ErrUnavailable) || now-started > p.store.publish.timeout {
-			return 0, holdfast.Errorf(holdfast.CodeUncertain, "append to %s: %w; look it up: %w", p.a.ref, cause, err)
+			return 0, holdfast.Errorf(holdfast.CodeUncertain, "append to %s: %v; look it up: %w", p.a.ref, cause, err)
 		}
 		if err := p.store.clock.wait(ctx); err != nil {
-			return 0, holdfast.Errorf(holdfast.CodeUncertain, "append to %s: %w; look it up: %w", p.a.ref, cause, err)
+			return 0, holdfast.Errorf(holdfast.CodeUncertain, "append to %s: %v; look it up: %w", p.a.ref, cause, err)
 		}
 	}
 }

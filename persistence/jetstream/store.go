@@ -31,8 +31,6 @@ type Store struct {
 	cancel    context.CancelCauseFunc
 	settlers  chan struct{}
 	closing   sync.Once
-	mu        sync.Mutex
-	closed    bool
 	settling  sync.WaitGroup
 	readsPipe *pipe
 }
@@ -67,14 +65,12 @@ func (s *Store) start(cfg Config) error {
 // stay open. Calling it again does no more than wait.
 func (s *Store) Close() {
 	s.closing.Do(func() {
-		s.mu.Lock()
-		s.closed = true
-		s.mu.Unlock()
+		// In this order nobody begins to settle an append after the wait for that.
 		s.cancel(errClosed)
+		s.clock.close()
 		s.closePipe(s.publish)
 		s.closePipe(s.readsPipe)
 		s.settling.Wait()
-		s.clock.close()
 	})
 }
 

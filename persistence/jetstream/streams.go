@@ -126,6 +126,11 @@ var both = []setting{
 // ofLog are what keeps the log from being lost, trimmed or changed.
 var ofLog = append(slices.Clone(both), []setting{
 	{name: "metadata " + metaPartitions, of: func(c *jetstream.StreamConfig) string { return c.Metadata[metaPartitions] }},
+	// Some of these make the server take back, or exclude, what comes after them.
+	flag("allow_msg_schedules", func(c *jetstream.StreamConfig) bool { return c.AllowMsgSchedules }),
+	limit("subject_delete_marker_ttl", func(c *jetstream.StreamConfig) int64 { return int64(c.SubjectDeleteMarkerTTL) }),
+	flag("allow_msg_ttl", func(c *jetstream.StreamConfig) bool { return c.AllowMsgTTL }),
+	flag("allow_rollup_hdrs", func(c *jetstream.StreamConfig) bool { return c.AllowRollup }),
 	{name: "storage", of: func(c *jetstream.StreamConfig) string { return strings.ToLower(c.Storage.String()) }},
 	{
 		name:   "num_replicas",
@@ -136,15 +141,13 @@ var ofLog = append(slices.Clone(both), []setting{
 	limit("max_bytes", func(c *jetstream.StreamConfig) int64 { return c.MaxBytes }),
 	limit("max_age", func(c *jetstream.StreamConfig) int64 { return int64(c.MaxAge) }),
 	limit("max_msgs_per_subject", func(c *jetstream.StreamConfig) int64 { return c.MaxMsgsPerSubject }),
-	{name: "discard", of: func(c *jetstream.StreamConfig) string { return strings.ToLower(c.Discard.String()) }},
-	{name: "persist_mode", of: func(c *jetstream.StreamConfig) string { return c.PersistMode.String() }},
+	{name: "discard", of: func(c *jetstream.StreamConfig) string {
+		return strings.TrimPrefix(strings.ToLower(c.Discard.String()), "discard")
+	}},
+	{name: "persist_mode", of: func(c *jetstream.StreamConfig) string { return strings.ToLower(c.PersistMode.String()) }},
 	flag("deny_delete", func(c *jetstream.StreamConfig) bool { return c.DenyDelete }),
 	flag("deny_purge", func(c *jetstream.StreamConfig) bool { return c.DenyPurge }),
 	flag("allow_atomic", func(c *jetstream.StreamConfig) bool { return c.AllowAtomicPublish }),
-	flag("allow_rollup_hdrs", func(c *jetstream.StreamConfig) bool { return c.AllowRollup }),
-	flag("allow_msg_ttl", func(c *jetstream.StreamConfig) bool { return c.AllowMsgTTL }),
-	limit("subject_delete_marker_ttl", func(c *jetstream.StreamConfig) int64 { return int64(c.SubjectDeleteMarkerTTL) }),
-	flag("allow_msg_schedules", func(c *jetstream.StreamConfig) bool { return c.AllowMsgSchedules }),
 	{name: "first_seq", of: func(c *jetstream.StreamConfig) string { return strconv.FormatUint(max(c.FirstSeq, 1), 10) }},
 }...)
 

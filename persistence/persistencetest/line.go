@@ -1,6 +1,7 @@
 package persistencetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -17,12 +18,14 @@ func whole(t testing.TB, f *Faulty) {
 	f.Line.Break()
 	ref := holdfast.Ref{Type: "line", ID: "probe"}
 	deadline := time.Now().Add(patience)
+	var last error
 	for time.Now().Before(deadline) {
-		h, err := f.Store.Load(t.Context(), ref, "")
-		if err == nil {
-			if _, err = attempt(t, f.Store, ref, h.Head, change("probe", "x")); err == nil {
-				return
-			}
+		var h persistence.Loaded
+		if h, last = f.Store.Load(context.WithoutCancel(t.Context()), ref, ""); last != nil {
+			continue
+		}
+		if _, last = attempt(t, f.Store, ref, h.Head, change("probe", "x")); last == nil {
+			return
 		}
 	}
 	t.Fatal("the line does not come back")

@@ -84,6 +84,7 @@ var tests = []struct {
 	{"many commits", always, testMany},
 	{"backwards", always, testBackwards},
 	{"gap", always, testGap},
+	{"loop", always, testLoop},
 	{"altered byte", always, testAltered},
 	{"foreign commit", always, testForeign},
 	{"snapshots", always, testSnapshots},

@@ -159,72 +159,83 @@ func verify(t testing.TB, l *Log, filter persistence.Filter) (persistence.Verifi
 	return v, findings
 }
 
+// A spoiler damages the log that testVerify reads, and knows what must be found.
+type spoiler struct {
+	l     *Log
+	heads map[holdfast.Ref]persistence.Head
+	want  []persistence.Finding
+}
+
+// expect wants one more finding than before: of the whole log, and of the aggregate alone.
+func (s *spoiler) expect(t testing.TB, fault persistence.Fault, ref holdfast.Ref, at holdfast.Position) {
+	t.Helper()
+	s.want = append(s.want, persistence.Finding{Fault: fault, Ref: ref, Position: at})
+	_, findings := verify(t, s.l, persistence.Filter{})
+	wantFindings(t, findings, s.want)
+	if ref == (holdfast.Ref{}) {
+		return
+	}
+	if _, findings = verify(t, s.l, persistence.Filter(ref)); len(findings) != 1 {
+		t.Fatalf("%s alone has the findings %+v, want one", ref, findings)
+	}
+}
+
+// damage puts a spoiled commit, and good ones after it as if nothing were wrong.
+func (s *spoiler) damage(t testing.TB, ref holdfast.Ref, spoil func([]byte) []byte) holdfast.Position {
+	t.Helper()
+	c := seal(t, s.heads[ref], change("damaged", "x"))
+	at := s.l.Put(t, ref, spoil(bytes.Clone(c.Body)))
+	c.Position = at
+	h := c.Head()
+	for range 3 {
+		next := seal(t, h, change("next", "x"))
+		next.Position = s.l.Put(t, ref, next.Body)
+		h = next.Head()
+	}
+	return at
+}
+
 // testVerify damages a log in one way after the other, and wants one finding for each.
 func testVerify(t *testing.T, l *Log) {
 	const aggregates, commits = 6, 8
-	heads := map[holdfast.Ref]persistence.Head{}
+	ref := func(i int) holdfast.Ref { return holdfast.Ref{Type: "verify", ID: fmt.Sprint(i)} }
+	s := &spoiler{l: l, heads: map[holdfast.Ref]persistence.Head{}}
 	for range commits {
 		for i := range aggregates {
-			ref := holdfast.Ref{Type: "verify", ID: fmt.Sprint(i)}
-			heads[ref] = addMany(t, l.Store, ref, heads[ref], 1)
+			s.heads[ref(i)] = addMany(t, l.Store, ref(i), s.heads[ref(i)], 1)
 		}
 	}
 	v, findings := verify(t, l, persistence.Filter{})
 	if len(findings) != 0 || v.Commits != aggregates*commits || v.Events != v.Commits || v.Aggregates != aggregates {
 		t.Fatalf("a good log: %+v with the findings %+v", v, findings)
 	}
-	v, findings = verify(t, l, persistence.Filter{Type: "verify", ID: "2"})
+	v, findings = verify(t, l, persistence.Filter(ref(2)))
 	if len(findings) != 0 || v.Commits != commits || v.Aggregates != 1 {
 		t.Fatalf("one aggregate: %+v with the findings %+v", v, findings)
 	}
 
-	var want []persistence.Finding
-	expect := func(fault persistence.Fault, ref holdfast.Ref, at holdfast.Position) {
-		t.Helper()
-		want = append(want, persistence.Finding{Fault: fault, Ref: ref, Position: at})
-		_, findings := verify(t, l, persistence.Filter{})
-		wantFindings(t, findings, want)
-		_, findings = verify(t, l, persistence.Filter{Type: ref.Type, ID: ref.ID})
-		if len(findings) != 1 {
-			t.Fatalf("%s alone has the findings %+v, want one", ref, findings)
+	flip := func(back int) func([]byte) []byte {
+		return func(b []byte) []byte {
+			b[len(b)-back] ^= 1
+			return b
 		}
 	}
-	damage := func(id string, spoil func(*persistence.Commit)) (holdfast.Ref, holdfast.Position) {
-		ref := holdfast.Ref{Type: "verify", ID: id}
-		c := seal(t, heads[ref], change("damaged", "x"))
-		good := bytes.Clone(c.Body)
-		spoil(&c)
-		at := l.Put(t, ref, c.Body)
-		c.Position, c.Body = at, good
-		h := c.Head()
-		for range 3 { // the chain goes on as if nothing were wrong
-			next := seal(t, h, change("next", "x"))
-			next.Position = l.Put(t, ref, next.Body)
-			h = next.Head()
-		}
-		return ref, at
-	}
-	ref, at := damage("0", func(c *persistence.Commit) { c.Body[len(c.Body)-40] ^= 1 })
-	expect(persistence.FaultAltered, ref, at)
-	ref, at = damage("1", func(c *persistence.Commit) { c.Body[len(c.Body)-1] ^= 1 }) // the digest itself
-	expect(persistence.FaultAltered, ref, at)
-	ref, at = damage("2", func(c *persistence.Commit) { c.Body = []byte("no commit") })
-	expect(persistence.FaultUndecodable, ref, at)
-	ref = holdfast.Ref{Type: "verify", ID: "3"}
-	foreign := all(t, l.Store, holdfast.Ref{Type: "verify", ID: "4"})[0]
-	expect(persistence.FaultMisplaced, ref, l.Put(t, ref, foreign.Body))
+	s.expect(t, persistence.FaultAltered, ref(0), s.damage(t, ref(0), flip(40)))
+	s.expect(t, persistence.FaultAltered, ref(1), s.damage(t, ref(1), flip(1))) // the digest itself
+	s.expect(t, persistence.FaultUndecodable, ref(2), s.damage(t, ref(2), func([]byte) []byte { return []byte("no commit") }))
+	foreign := all(t, l.Store, ref(4))[0]
+	s.expect(t, persistence.FaultMisplaced, ref(3), l.Put(t, ref(3), foreign.Body))
+	h := addMany(t, l.Store, ref(6), persistence.Head{}, 3) // two commits that follow the same one
+	l.Put(t, ref(6), seal(t, h, change("good", "x")).Body)
+	s.expect(t, persistence.FaultMisplaced, ref(6), l.Put(t, ref(6), seal(t, h, change("fork", "x")).Body))
 	if l.Lose == nil {
 		return
 	}
-	ref = holdfast.Ref{Type: "verify", ID: "4"}
-	at = all(t, l.Store, ref)[3].Position
-	l.Lose(t, ref, at)
-	expect(persistence.FaultMissing, ref, at)
-	ref = holdfast.Ref{Type: "verify", ID: "5"}
-	l.Lose(t, ref, heads[ref].Position) // the last: nobody can tell whose it was
-	want = append(want, persistence.Finding{Fault: persistence.FaultMissing, Position: heads[ref].Position})
-	_, findings = verify(t, l, persistence.Filter{})
-	wantFindings(t, findings, want)
+	at := all(t, l.Store, ref(4))[3].Position
+	l.Lose(t, ref(4), at)
+	s.expect(t, persistence.FaultMissing, ref(4), at)
+	l.Lose(t, ref(5), s.heads[ref(5)].Position) // the last: nothing tells whose it was
+	s.expect(t, persistence.FaultMissing, holdfast.Ref{}, s.heads[ref(5)].Position)
 }
 
 func wantFindings(t testing.TB, got, want []persistence.Finding) {

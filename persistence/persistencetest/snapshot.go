@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/persistence"
@@ -27,6 +28,27 @@ func wantSnapshot(t testing.TB, got *persistence.Snapshot, want persistence.Snap
 	}
 }
 
+// loadUntil loads until the newest snapshot has arrived where it is read, which a store
+// may take its time for. Until then, too, what is loaded must be right.
+func loadUntil(t testing.TB, s persistence.Store, ref holdfast.Ref, want persistence.Head, arrived func(persistence.Loaded) bool) persistence.Loaded {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		got := load(t, s, ref, "f")
+		wantHead(t, got.Head, want)
+		if arrived(got) || time.Now().After(deadline) {
+			return got
+		}
+	}
+}
+
+// isOf tells a load from the snapshot of one head.
+func isOf(h persistence.Head) func(persistence.Loaded) bool {
+	return func(l persistence.Loaded) bool { return l.Snapshot != nil && l.Snapshot.Head.Equal(h) }
+}
+
+func isIgnored(l persistence.Loaded) bool { return l.Ignored != nil }
+
 func testSnapshots(t *testing.T, l *Log) {
 	ref := holdfast.Ref{Type: "snapshots", ID: "a.1"}
 	var h persistence.Head
@@ -39,16 +61,14 @@ func testSnapshots(t *testing.T, l *Log) {
 		if err := l.Store.SaveSnapshot(t.Context(), ref, want); err != nil {
 			t.Fatal(err)
 		}
-		got := load(t, l.Store, ref, "f")
+		got := loadUntil(t, l.Store, ref, h, isOf(h))
 		wantSnapshot(t, got.Snapshot, want)
-		wantHead(t, got.Head, h)
 		if len(got.Commits) != 0 || got.Ignored != nil {
 			t.Fatalf("with a snapshot of now: %d commits, ignored %v", len(got.Commits), got.Ignored)
 		}
 		h = addMany(t, l.Store, ref, h, n%4)
-		got = load(t, l.Store, ref, "f") // it is stale now
+		got = loadUntil(t, l.Store, ref, h, isOf(want.Head)) // it is stale now
 		wantSnapshot(t, got.Snapshot, want)
-		wantHead(t, got.Head, h)
 		if len(got.Commits) != n%4 {
 			t.Fatalf("%d commits since the snapshot, want %d", len(got.Commits), n%4)
 		}
@@ -63,19 +83,10 @@ func testSnapshots(t *testing.T, l *Log) {
 	}
 }
 
-// testUnusableSnapshots puts snapshots that must not be used: the load says why, and
-// reads everything.
-func testUnusableSnapshots(t *testing.T, l *Log) {
-	ref := holdfast.Ref{Type: "unusable", ID: "a-1"}
-	var heads []persistence.Head
-	var h persistence.Head
-	var other persistence.Head
-	for range 45 {
-		h = addMany(t, l.Store, ref, h, 1)
-		heads = append(heads, h)
-		other = addMany(t, l.Store, neighbour(t, l, ref), other, 1)
-	}
-	want := all(t, l.Store, ref)
+// unusable gives snapshots that must not be used for an aggregate with these heads, one
+// a commit.
+func unusable(t testing.TB, heads []persistence.Head, other persistence.Head) map[string][]byte {
+	t.Helper()
 	encode := func(s persistence.Snapshot) []byte {
 		body, err := persistence.EncodeSnapshot(s)
 		if err != nil {
@@ -89,45 +100,70 @@ func testUnusableSnapshots(t *testing.T, l *Log) {
 		h.Digest[5] ^= digest
 		return h
 	}
-	good := encode(snapshot(h, "f"))
-	cases := map[string][]byte{
+	last := heads[len(heads)-1]
+	good := encode(snapshot(last, "f"))
+	all := map[string][]byte{
 		"empty":                  {},
 		"no snapshot":            []byte("no snapshot"),
 		"cut off":                good[:len(good)-1],
-		"of another fingerprint": encode(snapshot(h, "g")),
+		"of another fingerprint": encode(snapshot(last, "g")),
 		"of another aggregate":   encode(snapshot(other, "f")),
-		"ahead":                  encode(snapshot(move(h, 3, 3, 0), "f")),
-		"far ahead":              encode(snapshot(move(h, 1000, 1_000_000, 0), "f")),
+		"ahead":                  encode(snapshot(move(last, 3, 3, 0), "f")),
+		"far ahead":              encode(snapshot(move(last, 1000, 1_000_000, 0), "f")),
 	}
 	for i := 0; i < len(good); i += 5 {
 		damaged := bytes.Clone(good)
 		damaged[i] ^= 4
-		cases[fmt.Sprintf("byte %d flipped", i)] = damaged
+		all[fmt.Sprintf("byte %d flipped", i)] = damaged
 	}
-	for _, i := range []int{44, 43, 11, 10, 1} {
+	for back, i := range []int{44, 43, 11, 10, 1} {
 		at := heads[i]
-		cases[fmt.Sprintf("another version at %d", i)] = encode(snapshot(move(at, 1, 0, 0), "f"))
-		cases[fmt.Sprintf("another digest at %d", i)] = encode(snapshot(move(at, 0, 0, 1), "f"))
-		cases[fmt.Sprintf("the place of another aggregate after %d", i)] = encode(snapshot(move(at, 0, 1, 0), "f"))
+		all[fmt.Sprintf("another version at %d", back)] = encode(snapshot(move(at, 1, 0, 0), "f"))
+		all[fmt.Sprintf("another digest at %d", back)] = encode(snapshot(move(at, 0, 0, 1), "f"))
+		all[fmt.Sprintf("the place of another aggregate after %d", back)] = encode(snapshot(move(at, 0, 1, 0), "f"))
 	}
-	for name, body := range cases {
+	return all
+}
+
+// testUnusableSnapshots puts snapshots that must not be used: the load says why, and
+// reads everything.
+func testUnusableSnapshots(t *testing.T, l *Log) {
+	ref := holdfast.Ref{Type: "unusable", ID: "a-1"}
+	var heads []persistence.Head
+	var h, other persistence.Head
+	for range 45 {
+		h = addMany(t, l.Store, ref, h, 1)
+		heads = append(heads, h)
+		other = addMany(t, l.Store, neighbour(t, l, ref), other, 1)
+	}
+	want := all(t, l.Store, ref)
+	save := func() {
+		t.Helper()
+		if err := l.Store.SaveSnapshot(t.Context(), ref, snapshot(h, "f")); err != nil {
+			t.Fatal(err)
+		}
+		wantSnapshot(t, loadUntil(t, l.Store, ref, h, isOf(h)).Snapshot, snapshot(h, "f"))
+	}
+	for name, body := range unusable(t, heads, other) {
+		save()
 		l.PutSnapshot(t, ref, body)
-		got := load(t, l.Store, ref, "f")
+		got := loadUntil(t, l.Store, ref, h, isIgnored)
 		if got.Snapshot != nil || got.Ignored == nil {
 			t.Fatalf("a snapshot %s: it is used as %v, ignored %v", name, got.Snapshot, got.Ignored)
 		}
 		wantSame(t, got.Commits, want)
-		wantHead(t, got.Head, h)
 	}
+	save()
+
 	nothing := holdfast.Ref{Type: "unusable", ID: "nothing"}
-	l.PutSnapshot(t, nothing, good)
-	if got := load(t, l.Store, nothing, "f"); got.Snapshot != nil || got.Ignored == nil || got.Head.Version != 0 {
-		t.Fatalf("a snapshot of an aggregate that has nothing: loaded %+v", got)
-	}
-	if err := l.Store.SaveSnapshot(t.Context(), ref, snapshot(h, "f")); err != nil {
+	body, err := persistence.EncodeSnapshot(snapshot(h, "f"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	wantSnapshot(t, load(t, l.Store, ref, "f").Snapshot, snapshot(h, "f"))
+	l.PutSnapshot(t, nothing, body)
+	if got := loadUntil(t, l.Store, nothing, head(t, l.Store, nothing), isIgnored); got.Snapshot != nil || got.Ignored == nil || got.Head.Version != 0 {
+		t.Fatalf("a snapshot of an aggregate that has nothing: loaded %+v", got)
+	}
 }
 
 func testSnapshotSize(t *testing.T, l *Log) {
@@ -139,9 +175,9 @@ func testSnapshotSize(t *testing.T, l *Log) {
 	if err := l.Store.SaveSnapshot(t.Context(), ref, s); err != nil {
 		t.Fatal(err)
 	}
-	wantSnapshot(t, load(t, l.Store, ref, "f").Snapshot, s)
+	wantSnapshot(t, loadUntil(t, l.Store, ref, h, isOf(h)).Snapshot, s)
 	big := s
 	big.State = bytes.Repeat([]byte("s"), l.Store.Limit()+1)
 	wantCode(t, l.Store.SaveSnapshot(t.Context(), ref, big), holdfast.CodeTooLarge)
-	wantSnapshot(t, load(t, l.Store, ref, "f").Snapshot, s)
+	wantSnapshot(t, loadUntil(t, l.Store, ref, h, isOf(h)).Snapshot, s)
 }

@@ -1,0 +1,417 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-run/holdfast/internal/natsd"
+)
+
+// caught collects what callers hear.
+type caught struct{ out chan answer }
+
+func (c caught) replied(m *nats.Msg) { c.out <- answer{msg: m} }
+func (c caught) lost(err error)      { c.out <- answer{err: err} }
+
+func (s *site) connect(t *testing.T) *nats.Conn {
+	t.Helper()
+	nc, err := s.server.Connect(natsd.Node, nats.ReconnectBufSize(-1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+func (s *site) pipe(t *testing.T, timeout uint64) *pipe {
+	t.Helper()
+	p, err := newPipe(s.connect(t), timeout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// listen gives the requests that come to a subject.
+func (s *site) listen(t *testing.T, subject string) chan *nats.Msg {
+	t.Helper()
+	out := make(chan *nats.Msg, 1000)
+	nc := s.connect(t)
+	if _, err := nc.ChanSubscribe(subject, out); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestPipeTellsAnswersApart(t *testing.T) {
+	s := newSite(t)
+	requests := s.listen(t, "echo")
+	p := s.pipe(t, 5)
+	const n = 500
+	all := make([]caught, n)
+	for i := range all {
+		all[i] = caught{make(chan answer, 2)}
+		if err := p.send(&nats.Msg{Subject: "echo", Data: fmt.Append(nil, i)}, all[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var held []*nats.Msg
+	for range n {
+		held = append(held, <-requests)
+	}
+	for i := n - 1; i >= 0; i-- { // the other way round
+		for range 2 { // the second one is nobody's
+			if err := held[i].Respond(held[i].Data); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i, c := range all {
+		if a := <-c.out; a.err != nil || string(a.msg.Data) != fmt.Sprint(i) {
+			t.Fatalf("request %d hears %+v", i, a)
+		}
+	}
+	if len(p.free) != len(p.slots) {
+		t.Errorf("%d of %d slots are free", len(p.free), len(p.slots))
+	}
+}
+
+func TestPipeGivesUp(t *testing.T) {
+	s := newSite(t)
+	requests := s.listen(t, "slow")
+	p := s.pipe(t, 3)
+	first := caught{make(chan answer, 2)}
+	if err := p.send(&nats.Msg{Subject: "slow", Data: []byte("first")}, first); err != nil {
+		t.Fatal(err)
+	}
+	late := <-requests
+	for range 3 {
+		p.tick()
+	}
+	if len(first.out) > 0 {
+		t.Fatal("it gives up too early")
+	}
+	p.tick()
+	if a := <-first.out; !errors.Is(a.err, errTimeout) {
+		t.Fatalf("it hears %+v", a)
+	}
+	// The slot is used again; the late answer must not be taken for the new one's.
+	second := caught{make(chan answer, 2)}
+	if err := p.send(&nats.Msg{Subject: "slow", Data: []byte("second")}, second); err != nil {
+		t.Fatal(err)
+	}
+	if err := late.Respond([]byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	m := <-requests
+	if err := m.Respond([]byte("second")); err != nil {
+		t.Fatal(err)
+	}
+	if a := <-second.out; a.err != nil || string(a.msg.Data) != "second" {
+		t.Fatalf("the second hears %+v", a)
+	}
+	if len(p.slots) != 1 || len(first.out) > 0 {
+		t.Errorf("%d slots, and the first heard %d answers more", len(p.slots), len(first.out))
+	}
+}
+
+// blocked hears its answer for as long as it is held.
+type blocked struct{ hears, held chan struct{} }
+
+func (b blocked) replied(*nats.Msg) {
+	close(b.hears)
+	<-b.held
+}
+func (b blocked) lost(error) {}
+
+func TestPipeClosesWhenAllHaveHeard(t *testing.T) {
+	s := newSite(t)
+	requests := s.listen(t, "echo")
+	p := s.pipe(t, 3)
+	b := blocked{make(chan struct{}), make(chan struct{})}
+	if err := p.send(&nats.Msg{Subject: "echo"}, b); err != nil {
+		t.Fatal(err)
+	}
+	if err := (<-requests).Respond(nil); err != nil {
+		t.Fatal(err)
+	}
+	<-b.hears
+	closed := make(chan error, 1)
+	go func() { closed <- p.close() }()
+	await(t, "it is being closed", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.closed
+	})
+	for range 10_000 {
+		runtime.Gosched()
+	}
+	if len(closed) > 0 {
+		t.Error("it is closed before its caller has heard")
+	}
+	close(b.held)
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPipeIsBounded(t *testing.T) {
+	p := newSite(t).pipe(t, 3)
+	p.slots = make([]slot, maxOutstanding) // none is free
+	if err := p.send(&nats.Msg{Subject: "x"}, caught{}); !errors.Is(err, errBusy) {
+		t.Fatalf("error is %v, want busy", err)
+	}
+}
+
+func TestPipeNotConnected(t *testing.T) {
+	s := newSite(t)
+	p := s.pipe(t, 3)
+	out := caught{make(chan answer, 2)}
+	if err := p.send(&nats.Msg{Subject: "x", Data: make([]byte, 2<<20)}, out); !errors.Is(err, nats.ErrMaxPayload) {
+		t.Errorf("error is %v, want max payload", err)
+	}
+	p.nc.Close()
+	if err := p.send(&nats.Msg{Subject: "x"}, out); !errors.Is(err, nats.ErrConnectionClosed) {
+		t.Errorf("error is %v, want closed", err)
+	}
+	if len(out.out) > 0 || len(p.free) != len(p.slots) {
+		t.Errorf("the caller heard %d answers, %d of %d slots are free", len(out.out), len(p.free), len(p.slots))
+	}
+}
+
+// TestPipeHasRoomForAll sends from many sides while answers come and time passes.
+func TestPipeHasRoomForAll(t *testing.T) {
+	s := newSite(t)
+	responder := s.connect(t)
+	if _, err := responder.Subscribe("some", func(m *nats.Msg) {
+		if len(m.Data)%3 > 0 {
+			_ = m.Respond(m.Data)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := responder.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	p := s.pipe(t, 2)
+	stop := make(chan struct{})
+	var ticking, sending sync.WaitGroup
+	ticking.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				p.tick()
+			}
+		}
+	})
+	for range 8 {
+		sending.Go(func() {
+			for i := range 300 {
+				c := caught{make(chan answer, 2)}
+				if err := p.send(&nats.Msg{Subject: "some", Data: make([]byte, i)}, c); err != nil {
+					t.Error(err)
+					return
+				}
+				if a := <-c.out; a.err == nil && len(a.msg.Data) != i {
+					t.Errorf("request %d hears answer %d", i, len(a.msg.Data))
+				}
+			}
+		})
+	}
+	sending.Wait()
+	close(stop)
+	ticking.Wait()
+}
+
+// TestReadsAreBounded holds answers back: what may be on its way is less than the server
+// would cut the connection for.
+func TestReadsAreBounded(t *testing.T) {
+	s := newSite(t)
+	requests := s.listen(t, "big")
+	r := &reads{pipe: s.pipe(t, 100), size: 1 << 20}
+	ctx, cancel := context.WithCancel(t.Context())
+	const n = 60
+	out := make(chan answer, n)
+	var asking sync.WaitGroup
+	refused := make(chan error, n)
+	for i := range n {
+		asking.Go(func() {
+			if err := r.ask(ctx, query{subject: "big"}, i, out); err != nil {
+				refused <- err
+			}
+		})
+	}
+	var held []*nats.Msg
+	next := func() *nats.Msg {
+		select {
+		case m := <-requests:
+			return m
+		case <-time.After(patience):
+			t.Fatal("no more requests come")
+			panic("unreachable")
+		}
+	}
+	for range inFlight >> 20 {
+		held = append(held, next())
+	}
+	r.mu.Lock()
+	taken, waiting := r.taken, func() int { return len(r.waiting) }
+	r.mu.Unlock()
+	if taken != inFlight {
+		t.Errorf("%d bytes are taken, want %d", taken, inFlight)
+	}
+	await(t, "all others wait", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return waiting() == n-len(held)
+	})
+	if err := held[0].Respond(nil); err != nil { // one goes, another comes
+		t.Fatal(err)
+	}
+	held = append(held, next())
+	cancel()
+	asking.Wait()
+	if got, want := len(refused), n-len(held); got != want {
+		t.Errorf("%d give up when their context ends, want %d", got, want)
+	}
+	for _, m := range held[1:] {
+		if err := m.Respond(nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range held {
+		if a := <-out; a.err != nil {
+			t.Error(a.err)
+		}
+	}
+	if r.taken != 0 || len(r.waiting) != 0 {
+		t.Errorf("%d bytes are still taken, %d wait", r.taken, len(r.waiting))
+	}
+}
+
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// TestReadsLetTheNextIn has one that waits give up: those behind it may have room.
+func TestReadsLetTheNextIn(t *testing.T) {
+	r := &reads{taken: inFlight - 2000, size: 1 << 20}
+	ctx, cancel := context.WithCancel(t.Context())
+	big, small := make(chan error, 1), make(chan error, 1)
+	waiting := func(n int) func() bool {
+		return func() bool {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return len(r.waiting) == n
+		}
+	}
+	go func() {
+		_, err := r.enter(ctx)
+		big <- err
+	}()
+	await(t, "the big one waits", waiting(1))
+	r.mu.Lock()
+	r.size = 0
+	r.mu.Unlock()
+	go func() {
+		_, err := r.enter(t.Context())
+		small <- err
+	}()
+	await(t, "the small one waits behind it", waiting(2))
+	cancel()
+	if err := <-big; !errors.Is(err, context.Canceled) {
+		t.Errorf("the big one: %v", err)
+	}
+	select {
+	case err := <-small:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Error("the small one still waits")
+	}
+}
+
+func TestReadsLearnSizes(t *testing.T) {
+	r := &reads{}
+	for range 10 {
+		w, err := r.enter(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w < leastWeight {
+			t.Fatalf("a request weighs %d", w)
+		}
+		r.leave(w, 100)
+	}
+	w, _ := r.enter(t.Context())
+	r.leave(w, 1<<20)
+	if w, _ = r.enter(t.Context()); w != 1<<20 {
+		t.Fatalf("after an answer of 1 MiB a request weighs %d", w)
+	}
+	r.leave(w, unknown)
+	if r.size != 1<<20 {
+		t.Fatalf("a lost answer changes the size to %d", r.size)
+	}
+	for range 1000 {
+		w, _ = r.enter(t.Context())
+		r.leave(w, 0)
+	}
+	if w, _ = r.enter(t.Context()); w != leastWeight {
+		t.Fatalf("after many small answers a request weighs %d", w)
+	}
+	if r.leave(w, 0); r.taken != 0 {
+		t.Fatalf("%d bytes are still taken", r.taken)
+	}
+	r.leave(-1<<40, unknown) // far too much is on its way
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.enter(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatalf("error is %v", err)
+	}
+}
+
+func FuzzParseAck(f *testing.F) {
+	p := newPartition(0, "SHOP_LOG_0", 1)
+	for _, seed := range []string{
+		`{"stream":"SHOP_LOG_0","seq":7}`, `{"stream":"SHOP_LOG_0","seq":7,"duplicate":true}`, `{"stream":"SHOP_LOG_0","seq":}`,
+		`{"error":{"code":400,"err_code":10071}}`, `{"stream":"SHOP_LOG_0","seq":18446744073709551616}`, `x`, ``,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		seq, err := p.parseAck(&nats.Msg{Data: data})
+		if (err == nil) != (seq > 0) {
+			t.Fatalf("%q gives %d and %v", data, seq, err)
+		}
+		if err == nil && !strings.Contains(string(data), fmt.Sprint(seq)) && !strings.ContainsAny(string(data), "eE.") {
+			t.Fatalf("%q gives %d", data, seq)
+		}
+		if quick, ok := p.parsePlainAck(data); ok && quick != seq {
+			t.Fatalf("%q gives %d and %d", data, quick, seq)
+		}
+	})
+}
