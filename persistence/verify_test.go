@@ -257,6 +257,33 @@ func TestVerifyMisplaced(t *testing.T) {
 	b.want(persistence.Finding{Fault: persistence.FaultAltered, Ref: ref("new"), Position: p2})
 }
 
+// TestVerifyWrongPartition has good chains in partitions that are not theirs.
+func TestVerifyWrongPartition(t *testing.T) {
+	const partitions = 4
+	id, err := messages.EncodeID("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	right := messages.PartitionOf("counter", id, partitions)
+	for stream := range uint32(partitions) {
+		for subject := range uint32(partitions) {
+			var findings []persistence.Finding
+			v := persistence.NewVerifier(persistence.VerifyConfig{
+				Context: "test", Partitions: partitions, Report: func(f persistence.Finding) { findings = append(findings, f) },
+			})
+			c := chain(t, ref("a"), 1)[0]
+			v.Add(persistence.Record{
+				Position: holdfast.NewPosition(stream, 1), Body: c.Body,
+				Subject: messages.Subject{Context: "test", Kind: messages.KindLog, Partition: subject, Type: "counter", ID: id}.String(),
+			})
+			good := stream == right && subject == right
+			if good != (len(findings) == 0) || !good && findings[0].Fault != persistence.FaultMisplaced {
+				t.Errorf("in partition %d under subject %d, where %d is right: %+v", stream, subject, right, findings)
+			}
+		}
+	}
+}
+
 func TestVerifyEvents(t *testing.T) {
 	b := newBook(t)
 	good := func() *messages.Event { return event(t, wrapperspb.Int64(1)) }

@@ -3,6 +3,7 @@ package jetstream_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -294,6 +295,39 @@ func TestOpenTwiceAtOnce(t *testing.T) {
 	}
 }
 
+// TestOpenTwiceAtOnceDisagreeing has two nodes make one context differently: the one
+// that comes second is told what does not fit.
+func TestOpenTwiceAtOnceDisagreeing(t *testing.T) {
+	s := startServers(t, 1)
+	for round := range 20 {
+		results := make(chan error, 2)
+		for partitions := range uint32(2) {
+			cfg := jetstream.Config{Context: messages.Context(fmt.Sprintf("race-%d", round)), Partitions: 2 + partitions, Publish: s.connect(t, 0), Read: s.connect(t, 0)}
+			go func() {
+				store, err := jetstream.Open(context.Background(), cfg)
+				if err == nil {
+					store.Close()
+				}
+				results <- err
+			}()
+		}
+		opened := 0
+		for range 2 {
+			err := <-results
+			var weakness *jetstream.SettingError
+			switch {
+			case err == nil:
+				opened++
+			case !errors.As(err, &weakness) || weakness.Setting != "metadata holdfast-partitions":
+				t.Errorf("error is %v, want one about the partitions", err)
+			}
+		}
+		if opened != 1 {
+			t.Errorf("%d were opened", opened)
+		}
+	}
+}
+
 func TestSnapshotsNeedNoSync(t *testing.T) {
 	s := startServers(t, 1)
 	s.open(t, jetstream.Config{Context: "modes"})
@@ -347,7 +381,13 @@ func TestOpenGivesUpWithItsContext(t *testing.T) {
 	if _, err := jetstream.Open(t.Context(), jetstream.Config{Context: "shop", Publish: publish, Read: closed}); err == nil {
 		t.Error("opened on a closed connection")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), quick)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = jetstream.Open(ctx, jetstream.Config{Context: "shop", Publish: publish, Read: s.connect(t, 0)})
+	if !errors.Is(err, holdfast.ErrUnavailable) || !errors.Is(err, context.Canceled) {
+		t.Errorf("error is %v, want unavailable and canceled", err)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), quick)
 	defer cancel()
 	_, err = jetstream.Open(ctx, jetstream.Config{Context: "shop", Publish: publish, Read: client, ReadTimeout: 50 * time.Millisecond})
 	if !errors.Is(err, holdfast.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {

@@ -119,6 +119,7 @@ func testLoop(t *testing.T, l *Log) {
 		h := addMany(t, l.Store, ref, persistence.Head{}, 3)
 		right := all(t, l.Store, ref)
 		h.Position = holdfast.NewPosition(h.Position.Partition(), h.Position.Sequence()+ahead)
+		h.Before = nil // it knows of no other
 		at := l.Put(t, ref, seal(t, h, change("loop", "x")).Body)
 		if ahead == 1 && at != h.Position {
 			t.Fatalf("it stands at %s, not at %s", at, h.Position)

@@ -1,0 +1,188 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// TestReadsAreBounded holds answers back: what may be on its way is less than the server
+// would cut the connection for.
+func TestReadsAreBounded(t *testing.T) {
+	s := newSite(t)
+	requests := s.listen(t, "big")
+	r := &reads{pipe: s.pipe(t, 100), size: 1 << 20}
+	ctx, cancel := context.WithCancel(t.Context())
+	const n = 60
+	out := make(chan answer, n)
+	var asking sync.WaitGroup
+	refused := make(chan error, n)
+	for i := range n {
+		asking.Go(func() {
+			if err := r.ask(ctx, query{subject: "big"}, i, out); err != nil {
+				refused <- err
+			}
+		})
+	}
+	var held []*nats.Msg
+	next := func() *nats.Msg {
+		select {
+		case m := <-requests:
+			return m
+		case <-time.After(patience):
+			t.Fatal("no more requests come")
+			panic("unreachable")
+		}
+	}
+	for range inFlight >> 20 {
+		held = append(held, next())
+	}
+	r.mu.Lock()
+	taken, waiting := r.taken, func() int { return len(r.waiting) }
+	r.mu.Unlock()
+	if taken != inFlight {
+		t.Errorf("%d bytes are taken, want %d", taken, inFlight)
+	}
+	await(t, "all others wait", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return waiting() == n-len(held)
+	})
+	if err := held[0].Respond(nil); err != nil { // one goes, another comes
+		t.Fatal(err)
+	}
+	held = append(held, next())
+	cancel()
+	asking.Wait()
+	if got, want := len(refused), n-len(held); got != want {
+		t.Errorf("%d give up when their context ends, want %d", got, want)
+	}
+	for _, m := range held[1:] {
+		if err := m.Respond(nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range held {
+		if a := <-out; a.err != nil {
+			t.Error(a.err)
+		}
+	}
+	if r.taken != 0 || len(r.waiting) != 0 {
+		t.Errorf("%d bytes are still taken, %d wait", r.taken, len(r.waiting))
+	}
+}
+
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// TestReadsLetTheNextIn has one that waits give up: those behind it may have room.
+func TestReadsLetTheNextIn(t *testing.T) {
+	r := &reads{taken: inFlight - 2000, size: 1 << 20}
+	ctx, cancel := context.WithCancel(t.Context())
+	big, small := make(chan error, 1), make(chan error, 1)
+	waiting := func(n int) func() bool {
+		return func() bool {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return len(r.waiting) == n
+		}
+	}
+	go func() {
+		_, err := r.enter(ctx)
+		big <- err
+	}()
+	await(t, "the big one waits", waiting(1))
+	r.mu.Lock()
+	r.size = 0
+	r.mu.Unlock()
+	go func() {
+		_, err := r.enter(t.Context())
+		small <- err
+	}()
+	await(t, "the small one waits behind it", waiting(2))
+	cancel()
+	if err := <-big; !errors.Is(err, context.Canceled) {
+		t.Errorf("the big one: %v", err)
+	}
+	select {
+	case err := <-small:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Error("the small one still waits")
+	}
+}
+
+func TestReadsLearnSizes(t *testing.T) {
+	r := &reads{}
+	for range 10 {
+		w, err := r.enter(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w < leastWeight {
+			t.Fatalf("a request weighs %d", w)
+		}
+		r.leave(w, 100)
+	}
+	w, _ := r.enter(t.Context())
+	r.leave(w, 1<<20)
+	if w, _ = r.enter(t.Context()); w != 1<<20 {
+		t.Fatalf("after an answer of 1 MiB a request weighs %d", w)
+	}
+	r.leave(w, unknown)
+	if r.size != 1<<20 {
+		t.Fatalf("a lost answer changes the size to %d", r.size)
+	}
+	for range 1000 {
+		w, _ = r.enter(t.Context())
+		r.leave(w, 0)
+	}
+	if w, _ = r.enter(t.Context()); w != leastWeight {
+		t.Fatalf("after many small answers a request weighs %d", w)
+	}
+	if r.leave(w, 0); r.taken != 0 {
+		t.Fatalf("%d bytes are still taken", r.taken)
+	}
+	r.leave(-1<<40, unknown) // far too much is on its way
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.enter(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatalf("error is %v", err)
+	}
+}
+
+func FuzzParseAck(f *testing.F) {
+	p := newPartition(0, "SHOP_LOG_0", 1)
+	for _, seed := range []string{
+		`{"stream":"SHOP_LOG_0","seq":7}`, `{"stream":"SHOP_LOG_0","seq":7,"duplicate":true}`, `{"stream":"SHOP_LOG_0","seq":}`,
+		`{"error":{"code":400,"err_code":10071}}`, `{"stream":"SHOP_LOG_0","seq":18446744073709551616}`, `x`, ``,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		seq, err := p.parseAck(&nats.Msg{Data: data})
+		if (err == nil) != (seq > 0) {
+			t.Fatalf("%q gives %d and %v", data, seq, err)
+		}
+		if err == nil && !strings.Contains(string(data), fmt.Sprint(seq)) && !strings.ContainsAny(string(data), "eE.") {
+			t.Fatalf("%q gives %d", data, seq)
+		}
+		if quick, ok := p.parsePlainAck(data); ok && quick != seq {
+			t.Fatalf("%q gives %d and %d", data, quick, seq)
+		}
+	})
+}
