@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"os"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -17,8 +18,14 @@ func BindEnv(fs *pflag.FlagSet) {
 	})
 }
 
-// ReadEnv sets the flags that were not given from the environment.
-func ReadEnv(fs *pflag.FlagSet, getenv func(string) string) error { return readEnv(fs, getenv) }
+// ReadEnv sets the flags that were not given from the environment; getenv is os.Getenv
+// when it is nil.
+func ReadEnv(fs *pflag.FlagSet, getenv func(string) string) error {
+	if getenv == nil {
+		getenv = os.Getenv
+	}
+	return readEnv(fs, getenv)
+}
 
 // Usage marks an error as one of the command line: [ExitUsage].
 func Usage(err error) error { return usage(err) }
