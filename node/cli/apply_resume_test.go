@@ -247,17 +247,18 @@ func TestApplyMistrustsABrokenProgressFile(t *testing.T) {
 	t.Parallel()
 	tm := newTerminal(t, startStub(t))
 	file := writeLines(t, depositLines(3, 1)...)
-	for name, content := range map[string]string{
-		"empty":       "",
-		"cut off":     `{"format":1,"sha`,
-		"next format": `{"format":2,"context":"demo","encoded":false,"batch":"","sha256":"","settled":1,"counts":{}}`,
-		"unknown key": `{"format":1,"more":true}`,
+	for name, c := range map[string]struct{ content, want string }{
+		"empty":       {"", "it cannot be read"},
+		"cut off":     {`{"format":1,"sha`, "it cannot be read"},
+		"next format": {`{"format":2,"context":"demo"}`, "its format 2 is unknown to this build, which reads 1"},
+		"unknown key": {`{"format":1,"more":true}`, `unknown field "more"`},
 	} {
-		if err := os.WriteFile(file+".progress", []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(file+".progress", []byte(c.content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got := tm.run("apply", file); got.code != 1 || !strings.Contains(got.err, "progress file "+file+".progress") || !strings.Contains(got.err, "--restart") {
-			t.Errorf("%s: got %+v, want exit code 1 and the remedy", name, got)
+		got := tm.run("apply", file)
+		if got.code != 1 || !strings.Contains(got.err, "progress file "+file+".progress: ") || !strings.Contains(got.err, c.want) || !strings.Contains(got.err, "--restart") {
+			t.Errorf("%s: got %+v, want exit code 1, %q and the remedy", name, got, c.want)
 		}
 	}
 	tm.must("apply", file, "--restart")

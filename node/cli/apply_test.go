@@ -35,6 +35,7 @@ var mixed = []string{
 	`{"ref":"account/a","command":"Deposit"`,
 	`["ref"]`,
 	`{"ref":"account/b c","command":"Deposit","data":{"amount":1},"id":null}`,
+	`{"ref":"account/a","command":"Deposit","data":{"text":"` + "\xff" + `"}}`,
 }
 
 const mixedReport = `rejected   line 5: account/a Withdraw: insufficient_funds: the balance is 100
@@ -52,12 +53,13 @@ malformed  line 18: "command": want a string
 malformed  line 19: something follows the JSON object: want one object a line
 malformed  line 20: it is not JSON: EOF
 malformed  line 21: it is not a JSON object
-lines                20
+malformed  line 23: it is not UTF-8
+lines                21
 accepted              4
 duplicates            1
 rejected              1
 failed                2
-malformed            12
+malformed            13
 seconds            0.00
 lines/s               0
 `
@@ -68,7 +70,7 @@ func TestApplyReportsToPeople(t *testing.T) {
 	file := writeLines(t, mixed...)
 	got := newTerminal(t, s).run("apply", file, "--user", "ann")
 	lines := strings.SplitAfter(got.out, "\n")
-	sortProblems(lines[:15])
+	sortProblems(lines[:16])
 	if out := strings.Join(lines, ""); got.code != cli.ExitFailure || out != mixedReport || got.err != "" {
 		t.Errorf("exit code %d, errors %q, got\n%s\nwant\n%s", got.code, got.err, out, mixedReport)
 	}

@@ -29,10 +29,20 @@ func testLine(t *testing.T, number int, ref string) *line {
 // after a rejection, at the price of a record.
 func TestScheduleGoesOnPastASlowLine(t *testing.T) {
 	t.Parallel()
+	for name, rejection := range map[string]int{"no rejection": 0, "the first is rejected": 2, "a later one is rejected": 43} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			goPastASlowLine(t, rejection)
+		})
+	}
+}
+
+func goPastASlowLine(t *testing.T, rejection int) {
+	t.Helper()
+	const lines = 100
 	s := newSchedule(limits{window: 1000, bytes: 1, perRef: 10, perSave: 1 << 30, stopped: 1}, true, record{})
 	s.take(testLine(t, 1, "account/slow"))
 	slow := s.next()
-	const lines = 100
 	for n := 2; n <= lines; n++ {
 		s.take(testLine(t, n, "account/busy"))
 	}
@@ -42,7 +52,7 @@ func TestScheduleGoesOnPastASlowLine(t *testing.T) {
 		switch {
 		case l != nil:
 			settled++
-			s.settle(l, accepted, settled != 2 && settled != 43)
+			s.settle(l, accepted, settled != rejection)
 		case !s.due():
 			t.Fatalf("it stands still after %d lines", settled)
 		default:
@@ -53,12 +63,33 @@ func TestScheduleGoesOnPastASlowLine(t *testing.T) {
 			}
 		}
 	}
-	if want := lines/10 + 2; records > want {
-		t.Errorf("%d records for %d lines, want %d at the most", records, lines, want)
+	if most := lines/10 + 1; records > most {
+		t.Errorf("%d records for %d lines, want %d at the most", records, lines, most)
 	}
 	s.settle(slow, accepted, true)
 	if r := s.record(); r.Settled != lines || r.Counts.Accepted != lines {
 		t.Errorf("the last record is %+v, want %d lines", r, lines)
+	}
+}
+
+// TestScheduleRemembersWhatHappenedDuringASave: a line that was rejected while an older
+// record was being written is not on that record, and holds its aggregate back.
+func TestScheduleRemembersWhatHappenedDuringASave(t *testing.T) {
+	t.Parallel()
+	s := newSchedule(defaultLimits, true, record{})
+	s.take(testLine(t, 1, "account/a"))
+	s.settle(s.next(), accepted, true)
+	older := s.record()
+	s.take(testLine(t, 2, "account/b"))
+	s.settle(s.next(), rejected, false)
+	s.saved(older)
+	s.take(testLine(t, 3, "account/b"))
+	if l := s.next(); l != nil || !s.due() {
+		t.Fatalf("line %v may be sent, and a record is due: %t; want the record first", l, s.due())
+	}
+	s.saved(s.record())
+	if l := s.next(); l == nil || l.number != 3 {
+		t.Errorf("with line 2 on record got %v, want line 3", l)
 	}
 }
 

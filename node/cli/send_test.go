@@ -277,21 +277,54 @@ func TestAnInterruptedSendAwaitsTheAnswer(t *testing.T) {
 
 func TestAnswersThatCannotBeRead(t *testing.T) {
 	t.Parallel()
-	for name, f := range map[string]fault{
-		"not JSON":         {body: "moo", executed: true},
-		"a wrong version":  {body: `{"version":-1}`, executed: true},
-		"a strange status": {status: 99, code: "what"},
-		"a control code":   {status: 500, code: "internal\x1b[2J"},
+	for name, c := range map[string]struct {
+		fault fault
+		want  string
+	}{
+		"not JSON":         {fault{body: "moo", executed: true}, "the node's answer cannot be read"},
+		"a wrong version":  {fault{body: `{"version":-1}`, executed: true}, "want a version, not -1"},
+		"a strange status": {fault{status: 99, code: "what"}, `the error code "99", which is none`},
+		"a control code":   {fault{status: 500, code: "internal\x1b[2J"}, `internal\u001b[2J`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startStub(t)
-			s.onCommand(func(int, *nats.Msg) fault { return f })
+			s.onCommand(func(int, *nats.Msg) fault { return c.fault })
 			got := newTerminal(t, s).run("send", "account/a", "Deposit")
-			if got.code != cli.ExitFailure || got.err == "" || strings.Contains(got.err, "\x1b") || s.count() != 1 {
-				t.Errorf("got %+v after %d attempts, want exit code 1 and a sentence after one", got, s.count())
+			if got.code != cli.ExitFailure || !strings.Contains(got.err, c.want) || s.count() != 1 {
+				t.Errorf("got %+v after %d attempts, want exit code 1 and %q after one", got, s.count(), c.want)
 			}
 		})
+	}
+}
+
+// TestSendOutlivesTheServer: a lost connection is noticed at once, nothing is kept to be
+// sent late, and the command takes effect once.
+func TestSendOutlivesTheServer(t *testing.T) {
+	t.Parallel()
+	s := startStub(t)
+	s.onCommand(func(n int, _ *nats.Msg) fault {
+		return fault{silent: n == 1, executed: n == 1, after: func() {
+			if n == 1 {
+				go s.server.Stop()
+			}
+		}}
+	})
+	tm := newTerminal(t, s).inRealTime()
+	waits := 0
+	tm.cfg.Wait = func(context.Context, time.Duration) error {
+		if waits++; waits == 2 {
+			s.restart()
+		}
+		return nil
+	}
+	got := tm.run("send", "account/a", "Deposit", `{"amount":1}`, "--id", "x", "--timeout", "30s")
+	if got.code != cli.ExitOK || s.account("account/a").Balance != 1 {
+		t.Errorf("got %+v and %+v, want exit code 0 and one deposit", got, s.account("account/a"))
+	}
+	notes := strings.SplitAfter(got.err, "\n")
+	if !strings.Contains(notes[0], "was lost before the answer came") || !strings.Contains(notes[1], "is lost: is the node still running?") {
+		t.Errorf("it says %q, want first that the connection was lost, then that it is", notes)
 	}
 }
 

@@ -68,6 +68,7 @@ func TestWrongUsageNamesTheFlagAndTheRemedy(t *testing.T) {
 		{"send account/a Deposit --credentials /does/not/exist", "--credentials: open /does/not/exist"},
 		{"send account/a Deposit --ca /does/not/exist", "--ca: open /does/not/exist"},
 		{"send account/a Deposit --server localhost", "--server localhost: it names no host"},
+		{"send account/a Deposit --server nats://a:secret@", "--server nats://a:xxxxx@: it names no host"},
 		{"send account/a Deposit --server nats://a:secret@%", "--server: it is not a URL"},
 		{"get", "accepts 1 arg(s), received 0"},
 		{"get account/a --as-of yesterday", `--as-of "yesterday": want a time such as`},
