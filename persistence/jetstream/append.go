@@ -32,6 +32,7 @@ type pending struct {
 	a      aggregate
 	after  persistence.Head
 	commit persistence.Commit
+	races  int // how often it was sent again because another write was under way
 	done   func(persistence.Head, error)
 }
 

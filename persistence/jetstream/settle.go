@@ -11,6 +11,28 @@ import (
 // settlers is how many appends are settled at a time.
 const settlers = 64
 
+// maxRaces is how often an append is sent again because another write on its subject was
+// under way. A replicated stream says so for a moment even after it has acknowledged that
+// write, and a lone writer would hear of a conflict with itself.
+const maxRaces = 3
+
+// An unmovedError is that the log is where it was before the append.
+type unmovedError struct{ error }
+
+func (e *unmovedError) Unwrap() error { return e.error }
+
+func isUnmoved(err error) bool {
+	_, ok := errors.AsType[*unmovedError](err)
+	return ok
+}
+
+// refusedAsRacing reports whether the server refused an append, for certain, because
+// another write on its subject was under way.
+func refusedAsRacing(cause error) bool {
+	api, ok := errors.AsType[*apiError](cause)
+	return ok && api.ErrCode == codeRacing
+}
+
 // settle finds out what became of an append and tells its caller. When the log is as it
 // was before, the answer is unmoved: ErrConflict when the server refused the append
 // because of another write, ErrUncertain when the append may still be on its way.
@@ -24,11 +46,17 @@ func (p *pending) settle(cause error, unmoved holdfast.Code) {
 		case <-s.ctx.Done():
 		}
 		seq, err := p.findOut(s.ctx, cause, unmoved)
-		if err != nil {
+		switch {
+		case err == nil:
+			p.succeed(seq)
+		case isUnmoved(err) && refusedAsRacing(cause) && p.races < maxRaces:
+			p.races++
+			if err := s.publishCommit(p); err != nil {
+				p.done(p.after, err)
+			}
+		default:
 			p.done(p.after, err)
-			return
 		}
-		p.succeed(seq)
 	})
 }
 
@@ -40,7 +68,7 @@ func (p *pending) findOut(ctx context.Context, cause error, unmoved holdfast.Cod
 		next, moved, err := p.next(ctx)
 		switch {
 		case err == nil && !moved:
-			return 0, holdfast.Errorf(unmoved, "append to %s after %s: %w", p.a.ref, p.after.Position, cause)
+			return 0, holdfast.Errorf(unmoved, "append to %s after %s: %w", p.a.ref, p.after.Position, &unmovedError{cause})
 		case err == nil && next.Id == p.commit.Id:
 			return next.Position.Sequence(), nil
 		case err == nil:
