@@ -88,6 +88,28 @@ func TestAppendOutcomes(t *testing.T) {
 	}
 }
 
+// TestALoneWriterHasNoConflictWithItself has the stream hold the last write for under way
+// although it has been acknowledged: the append is sent again, a few times.
+func TestALoneWriterHasNoConflictWithItself(t *testing.T) {
+	on := newSite(t)
+	for refusals, want := range map[int]holdfast.Code{1: "", maxRaces: "", maxRaces + 1: holdfast.CodeConflict} {
+		f := on.fake(t)
+		f.grow(3)
+		sent := 0
+		f.publish = func(m *nats.Msg) {
+			if sent++; sent <= refusals {
+				f.respond(m, f.refusal(codeRacing))
+				return
+			}
+			f.accept(m)
+		}
+		r := f.end(f.begin(f.head()))
+		if holdfast.CodeOf(r.err) != want {
+			t.Errorf("refused %d times: error is %v, want %q", refusals, r.err, want)
+		}
+	}
+}
+
 // become changes the log; the lock is held.
 func (f *fake) become(state string, body []byte) {
 	unlocked := func(n int) {
