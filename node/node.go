@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"regexp"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -122,13 +123,13 @@ func (n *Node) run(ctx context.Context) error {
 	if len(c.Types) == 0 {
 		return errors.New("the node has no aggregate types: give it some")
 	}
-	publish, read, edge, err := n.connect(ctx)
+	conns, err := n.connect(ctx)
 	if err != nil {
 		return err
 	}
 	n.store, err = jetstream.Open(ctx, jetstream.Config{
 		Context: name, Partitions: uint32(c.Partitions), Replicas: c.Replicas,
-		Publish: publish, Read: read, Logger: c.Log,
+		Publish: conns.publish, Read: conns.read, Logger: c.Log,
 	})
 	if err != nil {
 		return fmt.Errorf("open the log of %s: %w", name, err)
@@ -141,7 +142,7 @@ func (n *Node) run(ctx context.Context) error {
 		return err
 	}
 	n.gateway, err = gateway.Start(gateway.Config{
-		Context: name, Conn: edge, Types: c.Types, Logger: c.Log,
+		Context: name, Conn: conns.edge, Types: c.Types, Logger: c.Log,
 		Sender: n.member, Viewer: n.member, Reader: n.store,
 		MaxInFlight: c.MaxInFlight, Timeout: c.Timeout, Version: version(),
 	})
@@ -164,29 +165,42 @@ func version() string {
 	return ""
 }
 
-// connect gives three connections: one that publishes to the log, one that reads it (a
-// long read blocks what waits behind it), and one for clients' requests.
-func (n *Node) connect(ctx context.Context) (publish, read, edge *nats.Conn, err error) {
+// maxReaders connections read the log: with one for each core of a server it loads so many
+// aggregates at a time, and more would idle.
+const maxReaders = 4
+
+// connections of a node: one that publishes to the log, one for clients' requests, and
+// some that read the log.
+type connections struct {
+	publish, edge *nats.Conn
+	read          []*nats.Conn
+}
+
+func (n *Node) connect(ctx context.Context) (c connections, err error) {
 	dial := n.dialExternal
 	if n.config.NATS == "" {
 		if err := n.embed(ctx); err != nil {
-			return nil, nil, nil, err
+			return c, err
 		}
 		dial = n.server.Connect
 	} else {
 		n.config.Log.Warn("whether the external NATS server fsyncs before it answers cannot be checked: set sync_interval: always on it", "nats", n.ClientURL())
 	}
-	var conns [3]*nats.Conn
-	for i, role := range []natsd.Role{natsd.Node, natsd.Node, natsd.Gateway} {
-		// Nothing may be sent behind our back after a reconnect.
-		nc, err := dial(role, nats.ReconnectBufSize(-1), nats.ErrorHandler(n.onAsyncError))
+	open := func(role natsd.Role) (nc *nats.Conn) {
 		if err != nil {
-			return nil, nil, nil, err
+			return nil
 		}
-		conns[i] = nc
-		n.conns = append(n.conns, nc)
+		// Nothing may be sent behind our back after a reconnect.
+		if nc, err = dial(role, nats.ReconnectBufSize(-1), nats.ErrorHandler(n.onAsyncError)); err == nil {
+			n.conns = append(n.conns, nc)
+		}
+		return nc
 	}
-	return conns[0], conns[1], conns[2], nil
+	c.publish, c.edge = open(natsd.Node), open(natsd.Gateway)
+	for range min(maxReaders, runtime.GOMAXPROCS(0)) {
+		c.read = append(c.read, open(natsd.Node))
+	}
+	return c, err
 }
 
 func (n *Node) embed(ctx context.Context) error {

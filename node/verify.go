@@ -183,7 +183,7 @@ func openExisting(ctx context.Context, c messages.Context, publish, read *nats.C
 		}
 		return nil, fmt.Errorf("look for the log of %s: %w", c, err)
 	}
-	return jetstream.Open(ctx, jetstream.Config{Context: c, Publish: publish, Read: read})
+	return jetstream.Open(ctx, jetstream.Config{Context: c, Publish: publish, Read: []*nats.Conn{read}})
 }
 
 func (v *verification) report(f persistence.Finding) error {

@@ -52,7 +52,7 @@ func newRig(tb testing.TB, relaxed bool) *rig {
 		return nc
 	}
 	r := &rig{seqs: make([]uint64, 1000)}
-	if r.store, err = jetstream.Open(ctx, jetstream.Config{Context: "bench", Publish: dial(), Read: dial()}); err != nil {
+	if r.store, err = jetstream.Open(ctx, jetstream.Config{Context: "bench", Publish: dial(), Read: []*nats.Conn{dial(), dial()}}); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(r.store.Close)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -31,11 +32,14 @@ type Config struct {
 	// have more. To change the number later, stop all nodes first: a store reads a
 	// stream as what it was when the store was opened.
 	Replicas int
-	// Publish carries appends and snapshots, Read everything else. They must be two
-	// connections, since a long read holds up what waits behind it, and Publish must not
-	// buffer while it reconnects (nats.ReconnectBufSize(-1)), since an append would then
-	// be sent after its caller has been told that it was not. The store closes neither.
-	Publish, Read *nats.Conn
+	// Publish carries appends and snapshots. It must not buffer while it reconnects
+	// (nats.ReconnectBufSize(-1)), since an append would then be sent after its caller has
+	// been told that it was not. The store closes no connection.
+	Publish *nats.Conn
+	// Read carry everything else, in turn. A server answers reads of one connection one
+	// after the other, so with several it uses several cores, and a slow read does not
+	// hold up all others. Publish must not be among them, for that reason.
+	Read []*nats.Conn
 	// AppendTimeout is how long an append or the saving of a snapshot may stay without
 	// an answer until it is looked up in the log, and how long that may take. Default 5 s.
 	AppendTimeout time.Duration
@@ -84,11 +88,11 @@ func (c Config) withDefaults() (Config, error) {
 }
 
 func (c Config) checkConnections() error {
-	if c.Publish == nil || c.Read == nil {
-		return errors.New("Publish and Read: both connections are needed")
+	if c.Publish == nil || len(c.Read) == 0 || slices.Contains(c.Read, nil) {
+		return errors.New("Publish and Read: connections are needed for both")
 	}
-	if c.Publish == c.Read {
-		return errors.New("Publish and Read are one connection: give two, since a long read holds up what waits behind it")
+	if slices.Contains(c.Read, c.Publish) {
+		return errors.New("Publish is also in Read: give another connection, since a long read holds up what waits behind it")
 	}
 	if c.Publish.Opts.ReconnectBufSize >= 0 {
 		return errors.New("Publish buffers while it reconnects: connect it with nats.ReconnectBufSize(-1)")

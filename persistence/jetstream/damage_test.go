@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
 
 	"github.com/holdfast-run/holdfast"
@@ -206,7 +207,7 @@ func testFreshLoads(t *testing.T, s *servers) {
 	writer := s.open(t, jetstream.Config{Context: "fresh", Publish: s.connect(t, 0)})
 	var readers []*jetstream.Store
 	for i := range s.list {
-		readers = append(readers, s.open(t, jetstream.Config{Context: "fresh", Read: s.connect(t, i)}))
+		readers = append(readers, s.open(t, jetstream.Config{Context: "fresh", Read: []*nats.Conn{s.connect(t, i)}}))
 	}
 	ref := holdfast.Ref{Type: "fresh", ID: "a"}
 	var h persistence.Head
@@ -241,7 +242,7 @@ func testOneReplicaDamaged(t *testing.T, s *servers) {
 	js := streams(t, s)
 	lead(t, s, js, cfg.Context.LogStream(0), damaged)
 	for i := range s.list {
-		cfg.Read = s.connect(t, i)
+		cfg.Read = []*nats.Conn{s.connect(t, i)}
 		store := s.open(t, cfg)
 		for range 20 { // a read is answered by any replica
 			l, err := store.Load(t.Context(), ref, "")
@@ -290,7 +291,7 @@ func testWithoutQuorum(t *testing.T, s *servers) {
 	for _, one := range s.list[1:] {
 		one.Stop()
 	}
-	cfg.Publish, cfg.Read = s.connect(t, 0), s.connect(t, 0)
+	cfg.Publish, cfg.Read = s.connect(t, 0), []*nats.Conn{s.connect(t, 0)}
 	opened := make(chan error, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

@@ -95,7 +95,7 @@ func (f *fake) subject() string { return string(f.context) + ".log.0.account.a-1
 func (f *fake) open(publish, read *nats.Conn) *Store {
 	f.t.Helper()
 	cfg, err := Config{
-		Context: f.context, Publish: publish, Read: read, Logger: slog.New(slog.DiscardHandler),
+		Context: f.context, Publish: publish, Read: []*nats.Conn{read}, Logger: slog.New(slog.DiscardHandler),
 		newTicker: func(time.Duration) (<-chan time.Time, func()) { return f.ticks, func() {} },
 		newID: func() string {
 			f.mu.Lock()

@@ -25,7 +25,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open log: config: %w", err)
 	}
-	js, err := jetstream.New(cfg.Read)
+	js, err := jetstream.New(cfg.Read[0])
 	if err != nil {
 		return nil, fmt.Errorf("open log of %s: %w", cfg.Context, err)
 	}

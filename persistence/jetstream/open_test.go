@@ -279,7 +279,7 @@ func TestOpenTwiceAtOnce(t *testing.T) {
 	const openers = 6
 	results := make(chan error, openers)
 	for range openers {
-		cfg := jetstream.Config{Context: "race", Partitions: 3, Publish: s.connect(t, 0), Read: s.connect(t, 0)}
+		cfg := jetstream.Config{Context: "race", Partitions: 3, Publish: s.connect(t, 0), Read: []*nats.Conn{s.connect(t, 0)}}
 		go func() {
 			store, err := jetstream.Open(context.Background(), cfg)
 			if err == nil {
@@ -302,7 +302,7 @@ func TestOpenTwiceAtOnceDisagreeing(t *testing.T) {
 	for round := range 20 {
 		results := make(chan error, 2)
 		for partitions := range uint32(2) {
-			cfg := jetstream.Config{Context: messages.Context(fmt.Sprintf("race-%d", round)), Partitions: 2 + partitions, Publish: s.connect(t, 0), Read: s.connect(t, 0)}
+			cfg := jetstream.Config{Context: messages.Context(fmt.Sprintf("race-%d", round)), Partitions: 2 + partitions, Publish: s.connect(t, 0), Read: []*nats.Conn{s.connect(t, 0)}}
 			go func() {
 				store, err := jetstream.Open(context.Background(), cfg)
 				if err == nil {
@@ -351,16 +351,16 @@ func TestConfig(t *testing.T) {
 		cfg  jetstream.Config
 		want string
 	}{
-		{jetstream.Config{Publish: publish, Read: read}, "Context"},
-		{jetstream.Config{Context: "Shop", Publish: publish, Read: read}, "Context"},
-		{jetstream.Config{Context: "shop", Read: read}, "Publish"},
+		{jetstream.Config{Publish: publish, Read: []*nats.Conn{read}}, "Context"},
+		{jetstream.Config{Context: "Shop", Publish: publish, Read: []*nats.Conn{read}}, "Context"},
+		{jetstream.Config{Context: "shop", Read: []*nats.Conn{read}}, "Publish"},
 		{jetstream.Config{Context: "shop", Publish: publish}, "Read"},
-		{jetstream.Config{Context: "shop", Publish: publish, Read: publish}, "one connection"},
-		{jetstream.Config{Context: "shop", Publish: buffering, Read: read}, "ReconnectBufSize(-1)"},
-		{jetstream.Config{Context: "shop", Publish: publish, Read: read, Partitions: 5000}, "Partitions"},
-		{jetstream.Config{Context: "shop", Publish: publish, Read: read, Replicas: 2}, "Replicas"},
-		{jetstream.Config{Context: "shop", Publish: publish, Read: read, AppendTimeout: -1}, "AppendTimeout"},
-		{jetstream.Config{Context: "shop", Publish: publish, Read: read, ReadTimeout: 1}, "ReadTimeout"},
+		{jetstream.Config{Context: "shop", Publish: publish, Read: []*nats.Conn{read, publish}}, "also in Read"},
+		{jetstream.Config{Context: "shop", Publish: buffering, Read: []*nats.Conn{read}}, "ReconnectBufSize(-1)"},
+		{jetstream.Config{Context: "shop", Publish: publish, Read: []*nats.Conn{read}, Partitions: 5000}, "Partitions"},
+		{jetstream.Config{Context: "shop", Publish: publish, Read: []*nats.Conn{read}, Replicas: 2}, "Replicas"},
+		{jetstream.Config{Context: "shop", Publish: publish, Read: []*nats.Conn{read}, AppendTimeout: -1}, "AppendTimeout"},
+		{jetstream.Config{Context: "shop", Publish: publish, Read: []*nats.Conn{read}, ReadTimeout: 1}, "ReadTimeout"},
 	} {
 		_, err := jetstream.Open(t.Context(), c.cfg)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -378,18 +378,18 @@ func TestOpenGivesUpWithItsContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := jetstream.Open(t.Context(), jetstream.Config{Context: "shop", Publish: publish, Read: closed}); err == nil {
+	if _, err := jetstream.Open(t.Context(), jetstream.Config{Context: "shop", Publish: publish, Read: []*nats.Conn{closed}}); err == nil {
 		t.Error("opened on a closed connection")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = jetstream.Open(ctx, jetstream.Config{Context: "shop", Publish: publish, Read: s.connect(t, 0)})
+	_, err = jetstream.Open(ctx, jetstream.Config{Context: "shop", Publish: publish, Read: []*nats.Conn{s.connect(t, 0)}})
 	if !errors.Is(err, holdfast.ErrUnavailable) || !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v, want unavailable and canceled", err)
 	}
 	ctx, cancel = context.WithTimeout(t.Context(), quick)
 	defer cancel()
-	_, err = jetstream.Open(ctx, jetstream.Config{Context: "shop", Publish: publish, Read: client, ReadTimeout: 50 * time.Millisecond})
+	_, err = jetstream.Open(ctx, jetstream.Config{Context: "shop", Publish: publish, Read: []*nats.Conn{client}, ReadTimeout: 50 * time.Millisecond})
 	if !errors.Is(err, holdfast.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error is %v, want unavailable", err)
 	}

@@ -31,12 +31,13 @@ type answer struct {
 	err error
 }
 
-// reads sends queries so that what is on its way stays below inFlight. Since nobody
+// reads sends queries by its pipes in turn, so that what is on its way stays below inFlight. Since nobody
 // knows a body's size beforehand, each query counts as the largest seen of late.
 type reads struct {
-	pipe *pipe
+	pipes []*pipe
 
 	mu      sync.Mutex
+	turn    int // of the pipes
 	size    int // the largest answer seen of late
 	taken   int // of inFlight
 	waiting []*waiter
@@ -54,12 +55,20 @@ func (r *reads) ask(ctx context.Context, q query, tag int, out chan<- answer) er
 	if err != nil {
 		return err
 	}
+	pipe := r.next()
 	c := &read{from: r, weight: weight, tag: tag, out: out}
-	if err := r.pipe.send(&nats.Msg{Subject: q.subject, Data: q.body}, c); err != nil {
+	if err := pipe.send(&nats.Msg{Subject: q.subject, Data: q.body}, c); err != nil {
 		r.leave(weight, unknown)
 		return err
 	}
 	return nil
+}
+
+func (r *reads) next() *pipe {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.turn = (r.turn + 1) % len(r.pipes)
+	return r.pipes[r.turn]
 }
 
 // one sends a query and waits for the answer.

@@ -17,7 +17,7 @@ import (
 func TestReadsAreBounded(t *testing.T) {
 	s := newSite(t)
 	requests := s.listen(t, "big")
-	r := &reads{pipe: s.pipe(t, 100), size: 1 << 20}
+	r := &reads{pipes: []*pipe{s.pipe(t, 100)}, size: 1 << 20}
 	ctx, cancel := context.WithCancel(t.Context())
 	const n = 60
 	out := make(chan answer, n)
@@ -185,4 +185,33 @@ func FuzzParseAck(f *testing.F) {
 			t.Fatalf("%q gives %d and %d", data, quick, seq)
 		}
 	})
+}
+
+// TestReadsTakeTurns: a server answers what comes by one connection in order, so a slow
+// read must leave another connection free.
+func TestReadsTakeTurns(t *testing.T) {
+	s := newSite(t)
+	requests := s.listen(t, "turns")
+	r := &reads{pipes: []*pipe{s.pipe(t, 100), s.pipe(t, 100), s.pipe(t, 100)}}
+	came := map[string]int{} // by the pipe that is to be answered
+	out := make(chan answer, 6)
+	for i := range cap(out) {
+		if err := r.ask(t.Context(), query{subject: "turns"}, i, out); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case m := <-requests:
+			came[m.Reply[:strings.LastIndexByte(m.Reply, '.')]]++
+		case <-time.After(patience):
+			t.Fatal("a request does not come")
+		}
+	}
+	if len(came) != 3 {
+		t.Fatalf("requests came by %d connections, want 3", len(came))
+	}
+	for _, n := range came {
+		if n != 2 {
+			t.Errorf("%d requests came by one of the connections, want 2", n)
+		}
+	}
 }

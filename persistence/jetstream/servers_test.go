@@ -148,7 +148,7 @@ func (s *servers) tryOpen(t testing.TB, cfg jetstream.Config) (*jetstream.Store,
 		cfg.Publish = s.connect(t, 0)
 	}
 	if cfg.Read == nil {
-		cfg.Read = s.connect(t, 1)
+		cfg.Read = []*nats.Conn{s.connect(t, 1), s.connect(t, 2)}
 	}
 	if cfg.Replicas == 0 {
 		cfg.Replicas = len(s.list)
@@ -165,7 +165,7 @@ func (s *servers) log(t testing.TB, cfg jetstream.Config) *persistencetest.Log {
 	t.Helper()
 	store := s.open(t, cfg)
 	other := cfg
-	other.Publish, other.Read = s.connect(t, 1), s.connect(t, 2)
+	other.Publish, other.Read = s.connect(t, 1), []*nats.Conn{s.connect(t, 2)}
 	l := &persistencetest.Log{
 		Context: cfg.Context,
 		Store:   store,
@@ -189,7 +189,7 @@ func (s *servers) log(t testing.TB, cfg jetstream.Config) *persistencetest.Log {
 	}
 	proxy := persistencetest.NewProxy(t, s.address(t))
 	faulty := cfg
-	faulty.Publish, faulty.Read, faulty.AppendTimeout = s.connectThrough(t, proxy.Address()), s.connect(t, 1), quick
+	faulty.Publish, faulty.Read, faulty.AppendTimeout = s.connectThrough(t, proxy.Address()), []*nats.Conn{s.connect(t, 1)}, quick
 	l.Faulty = &persistencetest.Faulty{Store: s.open(t, faulty), Line: proxy}
 	return l
 }

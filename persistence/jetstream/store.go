@@ -27,12 +27,11 @@ type Store struct {
 
 	readTimeout time.Duration
 
-	ctx       context.Context // ends with the store
-	cancel    context.CancelCauseFunc
-	settlers  chan struct{}
-	closing   sync.Once
-	settling  sync.WaitGroup
-	readsPipe *pipe
+	ctx      context.Context // ends with the store
+	cancel   context.CancelCauseFunc
+	settlers chan struct{}
+	closing  sync.Once
+	settling sync.WaitGroup
 }
 
 var (
@@ -49,14 +48,18 @@ func (s *Store) start(cfg Config) error {
 	if s.publish, err = newPipe(cfg.Publish, cfg.ticks(cfg.AppendTimeout)); err != nil {
 		return err
 	}
-	if s.readsPipe, err = newPipe(cfg.Read, cfg.ticks(cfg.ReadTimeout)); err != nil {
-		s.closePipe(s.publish)
-		return err
+	s.reads = &reads{}
+	for _, nc := range cfg.Read {
+		p, err := newPipe(nc, cfg.ticks(cfg.ReadTimeout))
+		if err != nil {
+			s.closePipes()
+			return err
+		}
+		s.reads.pipes = append(s.reads.pipes, p)
 	}
-	s.reads = &reads{pipe: s.readsPipe}
 	s.clock = newClock()
 	ticks, release := cfg.newTicker(cfg.tick())
-	s.clock.run(ticks, release, s.publish, s.readsPipe)
+	s.clock.run(ticks, release, s.pipes()...)
 	return nil
 }
 
@@ -68,14 +71,17 @@ func (s *Store) Close() {
 		// In this order nobody begins to settle an append after the wait for that.
 		s.cancel(errClosed)
 		s.clock.close()
-		s.closePipe(s.publish)
-		s.closePipe(s.readsPipe)
+		s.closePipes()
 		s.settling.Wait()
 	})
 }
 
-func (s *Store) closePipe(p *pipe) {
-	if err := p.close(); err != nil {
-		s.log.Warn("unsubscribe from answers", "error", err) // the connection's owner will close it
+func (s *Store) pipes() []*pipe { return append([]*pipe{s.publish}, s.reads.pipes...) }
+
+func (s *Store) closePipes() {
+	for _, p := range s.pipes() {
+		if err := p.close(); err != nil {
+			s.log.Warn("unsubscribe from answers", "error", err) // the connection's owner will close it
+		}
 	}
 }
