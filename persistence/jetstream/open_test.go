@@ -169,6 +169,7 @@ func TestOpenTakesStrongerSettings(t *testing.T) {
 	s.open(t, jetstream.Config{Context: "strong"}).Close()
 	cfg := liveConfig(t, js, "STRONG_LOG_0")
 	cfg.Duplicates = 2 * time.Minute
+	cfg.MaxMsgsPerSubject = -1
 	cfg.Description = "changed by an operator"
 	cfg.Compression = natsjs.S2Compression
 	cfg.Metadata["team"] = "blue"

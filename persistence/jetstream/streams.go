@@ -20,6 +20,10 @@ const (
 	// nothing; yet each id in it takes memory of the server, and a restart reads all
 	// messages in it.
 	dedupWindow = time.Second
+	// noLimit commits of an aggregate are more than can be. A stream that names some
+	// number has blocks of 4 MiB rather than 8, so a commit that the server has not in
+	// memory costs half as much to read (ADR 8).
+	noLimit = 1 << 40
 )
 
 // A SettingError says that a live stream is weaker than what the guarantees rest on.
@@ -42,7 +46,7 @@ func logStream(c messages.Context, partition, partitions uint32, replicas int) j
 		MaxConsumers:       -1,
 		MaxMsgs:            -1,
 		MaxBytes:           -1,
-		MaxMsgsPerSubject:  -1,
+		MaxMsgsPerSubject:  noLimit,
 		MaxMsgSize:         -1,
 		Discard:            jetstream.DiscardNew,
 		Storage:            jetstream.FileStorage,
@@ -140,7 +144,11 @@ var ofLog = append(slices.Clone(both), []setting{
 	limit("max_msgs", func(c *jetstream.StreamConfig) int64 { return c.MaxMsgs }),
 	limit("max_bytes", func(c *jetstream.StreamConfig) int64 { return c.MaxBytes }),
 	limit("max_age", func(c *jetstream.StreamConfig) int64 { return int64(c.MaxAge) }),
-	limit("max_msgs_per_subject", func(c *jetstream.StreamConfig) int64 { return c.MaxMsgsPerSubject }),
+	{
+		name:   "max_msgs_per_subject",
+		of:     func(c *jetstream.StreamConfig) string { return strconv.FormatInt(c.MaxMsgsPerSubject, 10) },
+		enough: func(found, _ *jetstream.StreamConfig) bool { return found.MaxMsgsPerSubject <= 0 },
+	},
 	{name: "discard", of: func(c *jetstream.StreamConfig) string {
 		return strings.TrimPrefix(strings.ToLower(c.Discard.String()), "discard")
 	}},
