@@ -242,15 +242,13 @@ func (e *Engine) failAll(why func(*Request) error) {
 // rebuild makes the durable state of what was read.
 func (e *Engine) rebuild(l persistence.Loaded) (err error) {
 	defer recoverInto(&err, "rebuilding "+e.ref.String())
-	state := e.def.Zero()
 	e.recent.reset()
 	e.unsaved = 0
+	state, err := l.Start(e.def)
+	if err != nil {
+		return errSnapshot
+	}
 	if l.Snapshot != nil {
-		saved := e.def.NewSaved()
-		if err := proto.Unmarshal(l.Snapshot.State, saved); err != nil {
-			return errSnapshot
-		}
-		state = e.def.Load(saved)
 		for _, print := range l.Snapshot.Recent {
 			e.recent.add(print)
 		}
