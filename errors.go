@@ -84,10 +84,18 @@ var (
 )
 
 // Errorf makes an [Error] with a code. %w keeps a cause, one at the most, and writes its
-// text into the message.
+// text into the message. Of a cause that has a code itself only the text and its own
+// cause are kept: what is uncertain must not match ErrUnavailable as well.
 func Errorf(code Code, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
-	return &Error{Code: code, Message: err.Error(), Cause: errors.Unwrap(err)}
+	cause := errors.Unwrap(err)
+	for {
+		coded, ok := errors.AsType[*Error](cause)
+		if !ok {
+			return &Error{Code: code, Message: err.Error(), Cause: cause}
+		}
+		cause = coded.Cause
+	}
 }
 
 // Error gives the code and the sentence.

@@ -44,6 +44,23 @@ func TestErrorIsTheSentinelOfItsCode(t *testing.T) {
 	}
 }
 
+// What is uncertain must not pass for "certainly not executed" because of its cause.
+func TestErrorHasOneCode(t *testing.T) {
+	t.Parallel()
+	first := holdfast.Errorf(holdfast.CodeConflict, "first: %w", io.EOF)
+	second := holdfast.Errorf(holdfast.CodeUnavailable, "second: %w", fmt.Errorf("in between: %w", first))
+	err := holdfast.Errorf(holdfast.CodeUncertain, "third: %w", second)
+	if !errors.Is(err, holdfast.ErrUncertain) || !errors.Is(err, io.EOF) {
+		t.Errorf("%v has lost its code or its cause", err)
+	}
+	if errors.Is(err, holdfast.ErrUnavailable) || errors.Is(err, holdfast.ErrConflict) {
+		t.Errorf("%v has the code of a cause", err)
+	}
+	if want := "uncertain: third: unavailable: second: in between: conflict: first: EOF"; err.Error() != want {
+		t.Errorf("got %q, want %q", err, want)
+	}
+}
+
 func TestErrorIsNoOtherErrorOfItsCode(t *testing.T) {
 	t.Parallel()
 	one := holdfast.Errorf(holdfast.CodeConflict, "one")

@@ -17,7 +17,6 @@ import (
 type aggregate struct {
 	host    *Host
 	ref     holdfast.Ref
-	head    persistence.Head // before anything has happened
 	engine  *Engine
 	mailbox mailbox
 	pid     *actor.PID
@@ -66,7 +65,17 @@ func (a *aggregate) Receive(ctx actor.Context) {
 	case *actor.Stopping:
 		a.engine.Abandon()
 	}
+	a.carryOut(ctx)
+}
+
+// carryOut does what the engine says. What was posted to an activation that ends goes
+// on after what had waited in its engine.
+func (a *aggregate) carryOut(ctx actor.Context) {
 	a.engine.Each(func(e Effect) { a.perform(ctx, e) })
+	if a.gone {
+		a.mailbox.close()
+		ctx.Stop(ctx.Self())
+	}
 }
 
 // recover ends the activation when the runtime itself has a bug: nothing of it can be
@@ -78,7 +87,7 @@ func (a *aggregate) recover(ctx actor.Context) {
 	}
 	a.host.log.Error("the runtime has a bug: an aggregate was stopped", "aggregate", a.ref.String(), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 	a.engine.Abandon()
-	a.engine.Each(func(e Effect) { a.perform(ctx, e) })
+	a.carryOut(ctx)
 }
 
 func (a *aggregate) perform(ctx actor.Context, effect Effect) {
@@ -93,6 +102,7 @@ func (a *aggregate) perform(ctx actor.Context, effect Effect) {
 			a.tell(&appended{head, err})
 		})
 	case Load:
+		a.ignored(f.Ignored)
 		h.background(func(ctx context.Context) { a.tell(a.load(ctx, f.Snapshot)) })
 	case Find:
 		h.background(func(ctx context.Context) {
@@ -107,8 +117,6 @@ func (a *aggregate) perform(ctx actor.Context, effect Effect) {
 		}
 		a.gone = true
 		h.remove(a)
-		a.mailbox.close()
-		ctx.Stop(ctx.Self())
 	}
 }
 
@@ -132,17 +140,19 @@ func (a *aggregate) load(ctx context.Context, snapshot bool) *loaded {
 		fingerprint = a.engine.def.Fingerprint()
 	}
 	l, err := a.host.store.Load(ctx, a.ref, fingerprint)
-	if err == nil && l.Head.Position.IsZero() {
-		l.Head = a.head
-	}
-	if l.Ignored != nil {
-		a.host.stats.snapshotsIgnored.Add(1)
-		a.host.log.Warn("a snapshot was not used, the events were", "aggregate", a.ref.String(), "reason", l.Ignored)
-	}
-	if err != nil && ctx.Err() != nil {
-		err = holdfast.Errorf(holdfast.CodeUnavailable, "the log was not read in time: %w", errors.Join(err, ctx.Err()))
+	a.ignored(l.Ignored)
+	if ctx.Err() != nil && err != nil && !errors.Is(err, holdfast.ErrCorrupt) {
+		err = holdfast.Errorf(holdfast.CodeUnavailable, "the log was not read in time: %w", err)
 	}
 	return &loaded{l, err}
+}
+
+// ignored takes note of a snapshot that is of no use, if there is a reason.
+func (a *aggregate) ignored(reason error) {
+	if reason != nil {
+		a.host.stats.snapshotsIgnored.Add(1)
+		a.host.log.Warn("a snapshot was not used, the events were", "aggregate", a.ref.String(), "reason", reason)
+	}
 }
 
 // find looks a request's command id up among the last commands in the log. The receipt

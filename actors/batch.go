@@ -21,7 +21,6 @@ type batch struct {
 	changes  []*messages.Change
 	prints   []uint32 // of the changes' command ids
 	size     int
-	events   int
 
 	state   any
 	version holdfast.Version
@@ -136,7 +135,6 @@ func (b *batch) add(r *Request, change *messages.Change, state any, size int) {
 	}
 	b.state, b.time = state, time.Unix(0, change.Time).UTC()
 	b.version += holdfast.Version(len(names))
-	b.events += len(names)
 	b.size += size
 	b.changes = append(b.changes, change)
 	b.prints = append(b.prints, r.print)
@@ -222,7 +220,7 @@ func recoverInto(err *error, doing string) {
 // settle answers a request of a batch whose outcome stands, at the position of the
 // aggregate's last commit.
 func (e *Engine) settle(r *Request, position holdfast.Position) {
-	if e.doubtful && r.uncertain {
+	if e.doubtful && r.doubts > 0 {
 		// Decided anew it records nothing, but its first append may yet be recorded.
 		e.fail(r, r.unfinished(errors.New("a newer decision recorded nothing")))
 		return
@@ -256,8 +254,8 @@ func (e *Engine) Appended(head persistence.Head, err error) {
 
 func (e *Engine) commit(b *batch, head persistence.Head) {
 	e.phase, e.doubtful = phaseReady, false
+	e.unsaved += int(b.version - e.head.Version)
 	e.state, e.head = b.state, head
-	e.unsaved += b.events
 	for _, print := range b.prints {
 		e.recent.add(print)
 	}
@@ -276,8 +274,10 @@ func (e *Engine) again(b *batch, err error) {
 	queue := make([]*Request, 0, len(b.requests)+len(e.queue))
 	for _, r := range b.requests {
 		r.tried++
-		r.uncertain = r.uncertain || uncertain
-		if r.tried >= maxTries || uncertain && r.tried > 1 {
+		if uncertain {
+			r.doubts++
+		}
+		if r.tried >= maxTries || r.doubts >= maxDoubts {
 			e.fail(r, r.unfinished(holdfast.Errorf(holdfast.CodeUnavailable, "%s could not be written after %d tries: %w", e.ref, r.tried, err)))
 		} else {
 			queue = append(queue, r)
@@ -295,12 +295,12 @@ func (e *Engine) Found(r *Request, first *holdfast.Receipt, err error) {
 		e.fail(r, r.unfinished(err))
 	case first != nil:
 		receipt := *first
-		receipt.Duplicate = !r.uncertain
+		receipt.Duplicate = r.doubts == 0
 		e.reply(r, Answer{Receipt: receipt})
 	case e.phase == phaseStopped:
 		e.pass(r)
 	case e.phase == phaseCorrupt:
-		e.fail(r, e.corrupt)
+		e.fail(r, r.unfinished(e.corrupt))
 	default:
 		e.queue = append([]*Request{r}, e.queue...)
 	}

@@ -20,6 +20,8 @@ type (
 	Load struct {
 		// Snapshot: one may be used.
 		Snapshot bool
+		// Ignored is why the one that was read may not, if there was one.
+		Ignored error
 	}
 	// Append: append to the log, and call Appended.
 	Append struct {
@@ -34,7 +36,8 @@ type (
 		Recent []uint32
 		State  proto.Message
 	}
-	// Stop: this activation has ended. The engine is not called again.
+	// Stop: this activation has ended, and what is passed on after it goes to the next
+	// one.
 	Stop struct {
 		// Bug is why, when it is one.
 		Bug error

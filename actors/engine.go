@@ -22,8 +22,12 @@ const (
 	phaseStopped
 )
 
-// maxTries is how often a command is decided anew because its commit came to nothing.
-const maxTries = 8
+// maxTries is how many commits of a command may come to nothing before it is given up,
+// and maxDoubts how many of them in doubt.
+const (
+	maxTries  = 8
+	maxDoubts = 2
+)
 
 // minPassivationEvents is how many events must have come since the last snapshot for one
 // to be worth taking on passivation: fewer are read back as fast.
@@ -69,8 +73,7 @@ type Engine struct {
 	effects []Effect
 }
 
-// NewEngine makes the engine of one activation. head is the aggregate's before anything
-// has happened.
+// NewEngine makes the engine of one activation.
 func NewEngine(def holdfast.Definition, ref holdfast.Ref, settings *Settings) *Engine {
 	return &Engine{def: def, ref: ref, settings: settings}
 }
@@ -141,16 +144,16 @@ func (e *Engine) stop() {
 		return
 	}
 	e.phase = phaseStopped
+	e.do(Stop{Bug: e.bug}) // first, so that what is passed on does not come back
 	for _, r := range e.queue {
 		e.pass(r)
 	}
 	e.queue = nil
-	e.do(Stop{Bug: e.bug})
 }
 
 // pass leaves a request to the next activation, which knows nothing of what is in doubt.
 func (e *Engine) pass(r *Request) {
-	if r.uncertain {
+	if r.doubts > 0 {
 		e.fail(r, r.unfinished(errStopped))
 		return
 	}
@@ -185,7 +188,7 @@ func (e *Engine) Abandon() {
 	}
 	if e.batch != nil {
 		for _, r := range e.batch.requests {
-			r.uncertain = true
+			r.doubts++
 			e.fail(r, r.unfinished(errStopped))
 		}
 		e.batch = nil
@@ -205,20 +208,20 @@ func (e *Engine) Loaded(l persistence.Loaded, err error) {
 	case err == nil:
 		e.phase = phaseReady
 		e.saveIfDue()
-	case errors.Is(err, errSnapshot):
+	case isSnapshotError(err):
 		e.noSnap = true
-		e.do(Load{})
+		e.do(Load{Ignored: err})
 		return
 	case errors.Is(err, holdfast.ErrCorrupt):
 		e.phase, e.corrupt = phaseCorrupt, err
-		e.failAll(func(*Request) error { return err })
+		e.failAll(err)
 	case errors.Is(err, holdfast.ErrUnavailable):
 		e.phase = phaseNew
-		e.failAll(func(r *Request) error { return r.unfinished(err) })
+		e.failAll(err)
 	default:
 		e.bug = err
 		e.phase = phaseNew
-		e.failAll(func(*Request) error { return err })
+		e.failAll(err)
 	}
 	e.proceed()
 }
@@ -226,15 +229,15 @@ func (e *Engine) Loaded(l persistence.Loaded, err error) {
 // unfinished is the answer to a request that cannot be carried on with: certainly not
 // executed, unless an earlier append of it may yet be recorded.
 func (r *Request) unfinished(err error) error {
-	if r.uncertain {
+	if r.doubts > 0 {
 		return holdfast.Errorf(holdfast.CodeUncertain, "whether the command was recorded is not known: send it again with the same id: %w", err)
 	}
 	return err
 }
 
-func (e *Engine) failAll(why func(*Request) error) {
+func (e *Engine) failAll(err error) {
 	for _, r := range e.queue {
-		e.fail(r, why(r))
+		e.fail(r, r.unfinished(err))
 	}
 	e.queue = nil
 }
@@ -244,9 +247,9 @@ func (e *Engine) rebuild(l persistence.Loaded) (err error) {
 	defer recoverInto(&err, "rebuilding "+e.ref.String())
 	e.recent.reset()
 	e.unsaved = 0
-	state, err := l.Start(e.def)
+	state, err := e.start(l)
 	if err != nil {
-		return errSnapshot
+		return err
 	}
 	if l.Snapshot != nil {
 		for _, print := range l.Snapshot.Recent {
@@ -269,7 +272,24 @@ func (e *Engine) rebuild(l persistence.Loaded) (err error) {
 	return nil
 }
 
-var errSnapshot = errors.New("the snapshot's state cannot be decoded")
+// start gives the state to start from. That a snapshot is of no use is a *snapshotError:
+// the events are there.
+func (e *Engine) start(l persistence.Loaded) (state any, err error) {
+	defer func() {
+		if l.Snapshot != nil && err != nil {
+			err = &snapshotError{err}
+		}
+	}()
+	defer recoverInto(&err, "loading the snapshot of "+e.ref.String())
+	return l.Start(e.def)
+}
+
+type snapshotError struct{ error }
+
+func isSnapshotError(err error) bool {
+	_, ok := errors.AsType[*snapshotError](err)
+	return ok
+}
 
 // show answers a query from the durable state.
 func (e *Engine) show(r *Request) {

@@ -249,6 +249,9 @@ func (s *stage) show(e actors.Effect) {
 	case actors.Load:
 		s.snapshot = f.Snapshot
 		fmt.Fprintf(&s.out, "load%s\n", map[bool]string{false: " without snapshot"}[f.Snapshot])
+		if f.Ignored != nil {
+			fmt.Fprintf(&s.out, "ignored: %v\n", f.Ignored)
+		}
 	case actors.Find:
 		s.finds = append(s.finds, f.Request)
 		fmt.Fprintf(&s.out, "find %s\n", s.names[f.Request])

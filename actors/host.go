@@ -81,14 +81,16 @@ type Host struct {
 	loads    chan struct{}
 	stats    stats
 
-	ctx     context.Context
-	cancel  context.CancelFunc
-	closing atomic.Bool
-	workers sync.WaitGroup // sweeper and savers
-	gate    sync.RWMutex   // held while a read of the log begins
-	reads   sync.WaitGroup // of the log
-	start   sync.Once
-	stop    sync.Once
+	ctx       context.Context
+	cancel    context.CancelFunc
+	saving    context.Context // outlives ctx, for the snapshots of the last passivations
+	dropSaves context.CancelFunc
+	closing   atomic.Bool
+	workers   sync.WaitGroup // sweeper and savers
+	gate      sync.RWMutex   // held while a read of the log begins
+	reads     sync.WaitGroup // of the log
+	start     sync.Once
+	stop      sync.Once
 }
 
 // NewHost makes a host. Start it before use.
@@ -115,6 +117,7 @@ func NewHost(config Config) (*Host, error) {
 	}
 	h.registry.init()
 	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.saving, h.dropSaves = context.WithCancel(context.Background())
 	return h, nil
 }
 
@@ -131,8 +134,10 @@ func (h *Host) Start() {
 
 // Stop refuses new requests, lets every aggregate answer what is on its way, and waits
 // for that until ctx ends; what is not answered then is uncertain. It returns ctx's
-// error when that came first. A second call waits as well and does nothing else.
+// error when that came first. Snapshots that are not kept by then are left out. A second
+// call waits as well and does nothing else.
 func (h *Host) Stop(ctx context.Context) error {
+	defer context.AfterFunc(ctx, h.dropSaves)()
 	h.closing.Store(true)
 	h.Start() // so that there is something to end
 	for _, a := range h.registry.all() {
@@ -192,7 +197,7 @@ func (h *Host) pass(r *Request) {
 // activation finds the aggregate's activation, or makes it.
 func (h *Host) activation(ref holdfast.Ref) (*aggregate, error) {
 	if h.closing.Load() {
-		return nil, holdfast.Errorf(holdfast.CodeUnavailable, "the node is stopping: send it again")
+		return nil, errClosing
 	}
 	if a := h.registry.find(ref); a != nil {
 		return a, nil
@@ -201,8 +206,7 @@ func (h *Host) activation(ref holdfast.Ref) (*aggregate, error) {
 	if !ok {
 		return nil, holdfast.Errorf(holdfast.CodeUnknown, "there is no aggregate type %q", ref.Type)
 	}
-	head, err := persistence.NewHead(h.config.Context, ref)
-	if err != nil {
+	if _, err := persistence.LogSubject(h.config.Context, ref, 1); err != nil {
 		return nil, err
 	}
 	if active := h.registry.len(); active >= h.config.MaxActive {
@@ -211,11 +215,18 @@ func (h *Host) activation(ref holdfast.Ref) (*aggregate, error) {
 			return nil, holdfast.Errorf(holdfast.CodeOverloaded, "%d aggregates are active: send it again later", active)
 		}
 	}
-	return h.registry.add(ref, func() (*aggregate, error) { return h.spawn(def, ref, head) })
+	return h.registry.add(ref, func() (*aggregate, error) { return h.spawn(def, ref) })
 }
 
-func (h *Host) spawn(def holdfast.Definition, ref holdfast.Ref, head persistence.Head) (*aggregate, error) {
-	a := &aggregate{host: h, ref: ref, head: head, engine: NewEngine(def, ref, &h.settings)}
+var errClosing = holdfast.Errorf(holdfast.CodeUnavailable, "the node is stopping: send it again")
+
+// spawn is called with the registry locked, so Stop either sees what it makes or has it
+// made no more.
+func (h *Host) spawn(def holdfast.Definition, ref holdfast.Ref) (*aggregate, error) {
+	if h.closing.Load() {
+		return nil, errClosing
+	}
+	a := &aggregate{host: h, ref: ref, engine: NewEngine(def, ref, &h.settings)}
 	a.mailbox.bounce = a.bounced
 	props := actor.PropsFromProducer(
 		func() actor.Actor { return a },

@@ -121,6 +121,10 @@ func (h *Host) saver(saves <-chan saveJob) {
 }
 
 func (h *Host) keep(job saveJob) {
+	if h.saving.Err() != nil {
+		h.stats.snapshotsDropped.Add(1)
+		return
+	}
 	if err := h.write(job); err != nil {
 		h.stats.snapshotsFailed.Add(1)
 		h.log.Warn("a snapshot was not kept", "aggregate", job.ref.String(), "version", uint64(job.save.Head.Version), "error", err)
@@ -134,7 +138,7 @@ func (h *Host) write(job saveJob) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), h.config.LoadTimeout)
+	ctx, cancel := context.WithTimeout(h.saving, h.config.LoadTimeout)
 	defer cancel()
 	return h.store.SaveSnapshot(ctx, job.ref, persistence.Snapshot{
 		Head: job.save.Head, Fingerprint: job.fingerprint, Recent: job.save.Recent, State: state,
@@ -155,7 +159,7 @@ type Stats struct {
 	Failed           int64 // requests, rejections included
 	SnapshotsSaved   int64
 	SnapshotsFailed  int64 // could not be written
-	SnapshotsDropped int64 // were not written because too many waited
+	SnapshotsDropped int64 // were not written because too many waited, or the host stopped
 	SnapshotsIgnored int64 // were read and not used
 }
 

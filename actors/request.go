@@ -21,8 +21,8 @@ type Request struct {
 	checked uint64
 	// tried counts the appends that this request was part of and that came to nothing.
 	tried int
-	// uncertain: such an append may yet be recorded.
-	uncertain bool
+	// doubts counts those among them that may yet be recorded.
+	doubts int
 	// passed counts how often a stopping aggregate passed the request on.
 	passed int
 }

@@ -135,3 +135,16 @@ func TestFindStopsAtTheWindow(t *testing.T) {
 		}
 	}
 }
+
+// Stop tells every activation to end: none may come after it has looked.
+func TestNothingIsActivatedWhileStopping(t *testing.T) {
+	host, ref := idleHost(t)
+	def := host.types[ref.Type]
+	_, err := host.registry.add(ref, func() (*aggregate, error) {
+		host.closing.Store(true) // a Stop begins after activation has seen none
+		return host.spawn(def, ref)
+	})
+	if !errors.Is(err, holdfast.ErrUnavailable) {
+		t.Errorf("got %v, want unavailable", err)
+	}
+}

@@ -40,7 +40,8 @@ type Member struct {
 	proto     *pcluster.Cluster
 	host      *actors.Host
 	placement placement
-	joined    chan error // hears once when Proto.Actor's start has returned
+	joined    chan struct{} // closed when Proto.Actor's start has returned
+	joinErr   error         // of that
 	stop      sync.Once
 	stopped   chan struct{}
 }
@@ -61,7 +62,7 @@ func Start(ctx context.Context, config Config) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Member{config: config, log: config.Host.Log, joined: make(chan error, 1), stopped: make(chan struct{})}
+	m := &Member{config: config, log: config.Host.Log, joined: make(chan struct{}), stopped: make(chan struct{})}
 	m.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(quieter{m.log.Handler()})
 	}))
@@ -80,12 +81,14 @@ func Start(ctx context.Context, config Config) (*Member, error) {
 	select {
 	case <-p.ready:
 		return m, nil
-	case err = <-m.joined:
-		m.joined <- err
+	case <-m.joined:
+		if err = m.joinErr; err == nil {
+			return m, nil
+		}
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
-	return nil, errors.Join(fmt.Errorf("join the cluster: %w", err), m.host.Stop(ctx))
+	return nil, errors.Join(fmt.Errorf("join the cluster: %w", err), m.Stop(ctx))
 }
 
 func (c *Config) setDefaults() {
@@ -115,7 +118,8 @@ func splitAddress(s string) (host string, port int, err error) {
 }
 
 func clusterConfig(c messages.Context, p *provider, host string, port int) *pcluster.Config {
-	r := remote.Configure(host, port, remote.WithServerOptions(grpc.MaxRecvMsgSize(remoteMessage)))
+	r := remote.Configure(host, port, remote.WithServerOptions(grpc.MaxRecvMsgSize(remoteMessage),
+		grpc.UnaryInterceptor(refuseCall), grpc.StreamInterceptor(refuseStream)))
 	r.EndpointWriterBatchSize, r.EndpointWriterQueueSize = remoteBatch, remoteQueue
 	r.EndpointManagerBatchSize, r.EndpointManagerQueueSize = remoteBatch, remoteQueue
 	config := pcluster.Configure(string(c), p, lookup{}, r,
@@ -127,12 +131,11 @@ func clusterConfig(c messages.Context, p *provider, host string, port int) *pclu
 
 // join runs Proto.Actor's start, which panics on errors and sleeps a second at its end.
 func (m *Member) join() {
-	var err error
+	defer close(m.joined)
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("%v", v)
+			m.joinErr = fmt.Errorf("%v", v)
 		}
-		m.joined <- err
 	}()
 	m.proto.StartMember()
 }
@@ -155,12 +158,12 @@ func (m *Member) Stop(ctx context.Context) error {
 	err := m.host.Stop(ctx)
 	m.stop.Do(func() {
 		defer close(m.stopped)
-		if err := <-m.joined; err != nil {
-			m.log.Error("joining the cluster failed after the node was a member", "error", err)
-		}
+		<-m.joined
 		m.placement.update(nil)
-		m.proto.Gossip.Shutdown()
-		m.proto.Remote.Shutdown(true)
+		if _, port, _ := m.system.GetHostPort(); port > 0 { // else it never listened
+			m.proto.Gossip.Shutdown()
+			m.proto.Remote.Shutdown(true)
+		}
 		m.system.Shutdown()
 	})
 	<-m.stopped

@@ -9,7 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/asynkron/protoactor-go/remote"
 	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/actors"
@@ -113,6 +118,11 @@ func TestWhatSendRefuses(t *testing.T) {
 		"nil command":       {send(ctx, ada, nil), holdfast.ErrMalformed},
 		"typed nil command": {send(ctx, ada, (*bankpb.Deposit)(nil)), holdfast.ErrMalformed},
 		"bad id":            {send(ctx, ada, &bankpb.Deposit{Amount: 1}, holdfast.WithID("a b")), holdfast.ErrMalformed},
+		"bad user":          {send(ctx, ada, &bankpb.Deposit{Amount: 1}, holdfast.WithUser("\xff")), holdfast.ErrMalformed},
+		"bad correlation":   {send(ctx, ada, &bankpb.Deposit{Amount: 1}, holdfast.WithMeta(holdfast.Meta{CorrelationID: "\xff"})), holdfast.ErrMalformed},
+		"bad causation":     {send(ctx, ada, &bankpb.Deposit{Amount: 1}, holdfast.WithMeta(holdfast.Meta{CausationID: "a b"})), holdfast.ErrMalformed},
+		"bad trace":         {send(ctx, ada, &bankpb.Deposit{Amount: 1}, holdfast.WithMeta(holdfast.Meta{Trace: "x"})), holdfast.ErrMalformed},
+		"bad time":          {send(ctx, ada, &bankpb.Deposit{Amount: 1}, holdfast.WithMeta(holdfast.Meta{At: time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC)})), holdfast.ErrMalformed},
 		"unknown type":      {send(ctx, holdfast.Ref{Type: "x", ID: "y"}, &bankpb.Deposit{Amount: 1}), holdfast.ErrUnknown},
 		"unknown command":   {send(ctx, ada, &bankpb.Deposited{Amount: 1}), holdfast.ErrUnknown},
 		"empty id":          {send(ctx, holdfast.Ref{Type: "account"}, &bankpb.Deposit{Amount: 1}), holdfast.ErrMalformed},
@@ -173,5 +183,55 @@ func TestStartThatFails(t *testing.T) {
 	config.Listen, config.Host.Types = "", []holdfast.Definition{bank.Account, bank.Account}
 	if _, err := Start(context.Background(), config); err == nil {
 		t.Error("two types of one name: it started")
+	}
+}
+
+// A member that did not come to be leaves nothing behind: no goroutine, and no open port.
+func TestStartThatIsBrokenOff(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for range 2 { // it may come to be before it is seen that the time is up
+		m, err := Start(ctx, Config{
+			Listen: address,
+			Host:   actors.Config{Context: "test", Store: memory.New("test"), Types: []holdfast.Definition{bank.Account}, Log: slog.New(slog.DiscardHandler)},
+		})
+		if err == nil {
+			if err := m.Stop(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c, err := net.Dial("tcp", address); err == nil {
+			c.Close()
+			t.Fatal("somebody still listens")
+		}
+	}
+}
+
+// Whoever reaches a member's port must not reach its actors.
+func TestStrangersAreRefused(t *testing.T) {
+	m, _ := member(t)
+	conn, err := grpc.NewClient(m.system.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	stranger := remote.NewRemotingClient(conn)
+	if _, err := stranger.ListProcesses(context.Background(), &remote.ListProcessesRequest{}); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("a call: got %v, want that it is refused", err)
+	}
+	stream, err := stranger.Receive(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("a stream: got %v, want that it is refused", err)
 	}
 }

@@ -8,6 +8,9 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	pcluster "github.com/asynkron/protoactor-go/cluster"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // provider is Proto.Actor's source of members: this node, alone.
@@ -66,6 +69,18 @@ func (refusal) Request(string, string, any, ...pcluster.GrainCallOption) (any, e
 func (refusal) RequestFuture(string, string, any, ...pcluster.GrainCallOption) (actor.Future, error) {
 	return nil, errOwnPath
 }
+
+// refuseCall and refuseStream keep everybody out: Proto.Actor always listens, whoever
+// reaches an actor may stop it, and a single member has nobody to talk to.
+func refuseCall(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
+	return nil, errNoMembers
+}
+
+func refuseStream(any, grpc.ServerStream, *grpc.StreamServerInfo, grpc.StreamHandler) error {
+	return errNoMembers
+}
+
+var errNoMembers = status.Error(codes.PermissionDenied, "this node has no other members")
 
 // quieter passes on what Proto.Actor warns of; its notices are of no use to an operator.
 type quieter struct{ slog.Handler }

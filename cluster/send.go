@@ -41,18 +41,37 @@ func (m *Member) View(ctx context.Context, of holdfast.Ref) (holdfast.View, erro
 	return answer.View, nil
 }
 
-// stamp fills in what the sender left empty.
+// stamp checks what the sender gave and fills in what it left empty.
 func (m *Member) stamp(meta *holdfast.Meta) error {
+	for _, field := range []struct {
+		name, value string
+		check       func(string) error
+	}{
+		{"command id", meta.ID, messages.CheckCommandID},
+		{"correlation id", meta.CorrelationID, messages.CheckCommandID},
+		{"causation id", meta.CausationID, messages.CheckCommandID},
+		{"user", meta.User, messages.CheckUser},
+		{"trace", meta.Trace, messages.CheckTrace},
+	} {
+		if field.value == "" {
+			continue
+		}
+		// One that cannot be recorded would take the others of its commit with it.
+		if err := field.check(field.value); err != nil {
+			return holdfast.Errorf(holdfast.CodeMalformed, "%s: %w", field.name, err)
+		}
+	}
 	if meta.ID == "" {
 		meta.ID = m.config.NewID()
-	} else if err := messages.CheckCommandID(meta.ID); err != nil {
-		return holdfast.Errorf(holdfast.CodeMalformed, "command id: %w", err)
 	}
 	if meta.CorrelationID == "" {
 		meta.CorrelationID = meta.ID
 	}
 	if meta.At.IsZero() {
 		meta.At = m.config.Now()
+	}
+	if err := messages.CheckTime(meta.At); err != nil {
+		return holdfast.Errorf(holdfast.CodeMalformed, "time: %w", err)
 	}
 	return nil
 }

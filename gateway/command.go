@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/holdfast-run/holdfast"
@@ -52,9 +53,6 @@ func (g *Gateway) meta(r *request) holdfast.Meta {
 	if m.ID == "" {
 		m.ID = g.cfg.NewID()
 	}
-	if m.CorrelationID == "" {
-		m.CorrelationID = m.ID
-	}
 	return m
 }
 
@@ -63,7 +61,9 @@ func (g *Gateway) meta(r *request) holdfast.Meta {
 // time was up.
 func unsettled(ctx context.Context, err error, id string) error {
 	code := holdfast.CodeOf(err)
-	if code != holdfast.CodeUncertain && (code != holdfast.CodeInternal || ctx.Err() == nil) {
+	_, classified := errors.AsType[*holdfast.Error](err)
+	late := code == holdfast.CodeInternal && !classified && ctx.Err() != nil
+	if code != holdfast.CodeUncertain && !late {
 		return err
 	}
 	return holdfast.Errorf(holdfast.CodeUncertain, "it may have been executed: send it again with the header %s: %s to settle it (%w)",

@@ -54,19 +54,9 @@ type field struct {
 	read func(r *RequestHeader, v string) error
 }
 
-func text(limit int, into func(*RequestHeader) *string) func(*RequestHeader, string) error {
+func checked(check func(string) error, into func(*RequestHeader) *string) func(*RequestHeader, string) error {
 	return func(r *RequestHeader, v string) error {
-		if err := checkText(v, limit); err != nil {
-			return err
-		}
-		*into(r) = v
-		return nil
-	}
-}
-
-func id(into func(*RequestHeader) *string) func(*RequestHeader, string) error {
-	return func(r *RequestHeader, v string) error {
-		if err := CheckCommandID(v); err != nil {
+		if err := check(v); err != nil {
 			return err
 		}
 		*into(r) = v
@@ -88,10 +78,10 @@ func version(into func(*RequestHeader) **uint64) func(*RequestHeader, string) er
 var traceForm = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
 
 var fields = map[string]field{
-	HeaderID:              {string(KindCommand), id(func(r *RequestHeader) *string { return &r.ID })},
-	HeaderCorrelationID:   {string(KindCommand), id(func(r *RequestHeader) *string { return &r.CorrelationID })},
-	HeaderCausationID:     {string(KindCommand), id(func(r *RequestHeader) *string { return &r.CausationID })},
-	HeaderUser:            {string(KindCommand), text(256, func(r *RequestHeader) *string { return &r.User })},
+	HeaderID:              {string(KindCommand), checked(CheckCommandID, func(r *RequestHeader) *string { return &r.ID })},
+	HeaderCorrelationID:   {string(KindCommand), checked(CheckCommandID, func(r *RequestHeader) *string { return &r.CorrelationID })},
+	HeaderCausationID:     {string(KindCommand), checked(CheckCommandID, func(r *RequestHeader) *string { return &r.CausationID })},
+	HeaderUser:            {string(KindCommand), checked(CheckUser, func(r *RequestHeader) *string { return &r.User })},
 	HeaderExpectedVersion: {string(KindCommand), version(func(r *RequestHeader) **uint64 { return &r.ExpectedVersion })},
 	HeaderAsOfVersion:     {string(KindGet), version(func(r *RequestHeader) **uint64 { return &r.AsOfVersion })},
 	HeaderAsOf: {string(KindGet), func(r *RequestHeader, v string) error {
@@ -99,19 +89,10 @@ var fields = map[string]field{
 		if err != nil {
 			return fmt.Errorf("want a time such as 2026-03-14T09:26:53Z (RFC 3339)")
 		}
-		if y := t.UTC().Year(); y < 1678 || y > 2261 { // what nanoseconds in an int64 can tell
-			return fmt.Errorf("want a time in the years 1678 to 2261")
-		}
 		r.AsOf = &t
-		return nil
+		return CheckTime(t)
 	}},
-	HeaderTrace: {"", func(r *RequestHeader, v string) error {
-		if !traceForm.MatchString(v) {
-			return fmt.Errorf("want a W3C traceparent such as 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-		}
-		r.Trace = v
-		return nil
-	}},
+	HeaderTrace: {"", checked(CheckTrace, func(r *RequestHeader) *string { return &r.Trace })},
 	HeaderContentType: {"", func(r *RequestHeader, v string) error {
 		switch media, _, _ := strings.Cut(v, ";"); strings.ToLower(strings.TrimSpace(media)) {
 		case TypeJSON:
@@ -223,9 +204,28 @@ func CheckCommandID(id string) error {
 	return nil
 }
 
-func checkText(s string, limit int) error {
-	if s == "" || len(s) > limit {
-		return fmt.Errorf("it has %d bytes, want 1 to %d", len(s), limit)
+// CheckTrace says what is wrong with a W3C traceparent.
+func CheckTrace(s string) error {
+	if !traceForm.MatchString(s) {
+		return fmt.Errorf("want a W3C traceparent such as 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+	}
+	return nil
+}
+
+// CheckTime says what is wrong with a time: nanoseconds in an int64 can tell the years
+// 1678 to 2261.
+func CheckTime(t time.Time) error {
+	if y := t.UTC().Year(); y < 1678 || y > 2261 {
+		return fmt.Errorf("want a time in the years 1678 to 2261")
+	}
+	return nil
+}
+
+// CheckUser says what is wrong with the name of a user, which is 1 to 256 bytes of UTF-8
+// without control characters.
+func CheckUser(s string) error {
+	if s == "" || len(s) > 256 {
+		return fmt.Errorf("it has %d bytes, want 1 to 256", len(s))
 	}
 	if !utf8.ValidString(s) {
 		return fmt.Errorf("it is not valid UTF-8")

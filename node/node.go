@@ -95,6 +95,7 @@ type Node struct {
 	config  Config
 	server  *natsd.Server // nil with an external server
 	conns   []*nats.Conn
+	edge    *nats.Conn // of these, the one for clients' requests
 	store   *jetstream.Store
 	member  *cluster.Member
 	gateway *gateway.Gateway
@@ -141,6 +142,7 @@ func (n *Node) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.edge = conns.edge
 	n.gateway, err = gateway.Start(gateway.Config{
 		Context: name, Conn: conns.edge, Types: c.Types, Logger: c.Log,
 		Sender: n.member, Viewer: n.member, Reader: n.store,
@@ -259,12 +261,30 @@ func (n *Node) ClientURL() string {
 	return strings.Join(servers, ",")
 }
 
+// drain has what the server had delivered to the connection answered, and closes it.
+func drain(ctx context.Context, nc *nats.Conn) error {
+	closed := nc.StatusChanged(nats.CLOSED)
+	defer nc.RemoveStatusListener(closed)
+	if err := nc.Drain(); err != nil {
+		if errors.Is(err, nats.ErrConnectionClosed) {
+			return nil
+		}
+		return fmt.Errorf("drain the clients' connection: %w", err)
+	}
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("drain the clients' connection: %w", context.Cause(ctx))
+	}
+}
+
 // Stop takes no request any more, answers what is on its way until ctx ends, and shuts
 // everything down in order. It bears repetition, and then gives the same error.
 func (n *Node) Stop(ctx context.Context) error {
 	n.stop.Do(func() {
 		if n.gateway != nil {
-			n.err = errors.Join(n.err, n.gateway.Stop(ctx))
+			n.err = errors.Join(n.err, n.gateway.Stop(ctx), drain(ctx, n.edge))
 		}
 		if n.member != nil {
 			n.err = errors.Join(n.err, n.member.Stop(ctx))

@@ -238,3 +238,36 @@ func TestHelpHasExamples(t *testing.T) {
 		}
 	}
 }
+
+// What a client has sent before the node stops is answered, if only by a no.
+func TestStopLeavesNobodyWaiting(t *testing.T) {
+	n := start(t, config(t))
+	open(t, n)
+	nc, err := nats.Connect(n.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	const sent = 20_000
+	answers := make(chan *nats.Msg, sent)
+	inbox := nc.NewInbox()
+	if _, err := nc.ChanSubscribe(inbox, answers); err != nil {
+		t.Fatal(err)
+	}
+	for range sent {
+		if err := nc.PublishRequest("demo.cmd.account.ada.Deposit", inbox, []byte(`{"amount":1}`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	stop(t, n)
+	for i := range sent {
+		select {
+		case <-answers:
+		case <-time.After(5 * time.Second):
+			t.Fatalf("%d of %d requests were answered", i, sent)
+		}
+	}
+}

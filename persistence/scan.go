@@ -79,6 +79,3 @@ type Partition struct {
 	Bytes   uint64 // that they take
 	Last    uint64 // sequence of the last commit that ever was there; 0 when none was
 }
-
-// Missing is how many commits are no longer there: none, unless they were lost.
-func (p Partition) Missing() uint64 { return p.Last - min(p.Commits, p.Last) }
