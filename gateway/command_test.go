@@ -83,7 +83,7 @@ func TestCommandMeta(t *testing.T) {
 
 	w.accepted(t, "bank.cmd.account.a-1.Deposit", `{"amount":"1"}`)
 	d := <-seen
-	check(t, "meta without headers", d.Meta, holdfast.Meta{ID: "fresh-1", CorrelationID: "fresh-1", At: dawn})
+	check(t, "meta without headers", d.Meta, holdfast.Meta{ID: "fresh-1", At: dawn})
 	check(t, "no expectation", d.Expected == nil, true)
 
 	w.accepted(t, "bank.cmd.account.a-1.Deposit", `{"amount":1}`, "Nats-Msg-Id", "c-1", "Holdfast-Correlation-Id", "s-1",

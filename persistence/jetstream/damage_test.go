@@ -266,9 +266,9 @@ func lead(t *testing.T, s *servers, js natsjs.JetStream, stream, not string) {
 	pause := time.NewTicker(250 * time.Millisecond) // an election takes its time
 	defer pause.Stop()
 	for ctx.Err() == nil {
-		info, err := js.Stream(ctx, stream)
-		if err == nil && info.CachedInfo().Cluster != nil {
-			switch leader := info.CachedInfo().Cluster.Leader; {
+		info, err := streamInfo(ctx, js, stream)
+		if err == nil && info.Cluster != nil {
+			switch leader := info.Cluster.Leader; {
 			case leader == wanted:
 				return
 			case leader != "":
@@ -281,8 +281,20 @@ func lead(t *testing.T, s *servers, js natsjs.JetStream, stream, not string) {
 	t.Fatalf("%s is not led by %s in time", stream, wanted)
 }
 
-// testWithoutQuorum stops two of three servers: nothing is claimed, and Open waits until
-// they are back.
+// streamInfo asks with a deadline of its own: while there is no leader, nobody answers.
+func streamInfo(ctx context.Context, js natsjs.JetStream, stream string) (*natsjs.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	return s.CachedInfo(), nil
+}
+
+// testWithoutQuorum stops two of three servers: nothing is claimed to be recorded, and a
+// store that is opened then works once they are back. The one that is left may take some
+// seconds to see that it leads nobody, so Open need not wait for them.
 func testWithoutQuorum(t *testing.T, s *servers) {
 	cfg := jetstream.Config{Context: "quorum", AppendTimeout: quick, ReadTimeout: quick}
 	store := s.open(t, cfg)
@@ -308,9 +320,6 @@ func testWithoutQuorum(t *testing.T, s *servers) {
 	_, err := tryAppend(t, store, ref, h)
 	if !errors.Is(err, holdfast.ErrUncertain) && !errors.Is(err, holdfast.ErrUnavailable) {
 		t.Errorf("append without a quorum: %v", err)
-	}
-	if len(opened) > 0 {
-		t.Errorf("opened without a quorum: %v", <-opened)
 	}
 	for i, one := range s.list[1:] {
 		back, err := startAgain(t, one)
