@@ -50,8 +50,8 @@ type View struct {
 type Viewer interface {
 	// View returns the durable state of the aggregate as it is now. The caller owns
 	// the view. It returns ErrUnknown when nothing has happened to the aggregate, or
-	// when its type has no [Snapshot] and so nothing to show; ErrUnavailable,
-	// ErrOverloaded, ErrCorrupt or ErrInternal otherwise.
+	// when its type has no [Snapshot] and so nothing to show; ErrMalformed for an id that
+	// cannot be; ErrUnavailable, ErrOverloaded, ErrCorrupt or ErrInternal otherwise.
 	View(ctx context.Context, of Ref) (View, error)
 }
 

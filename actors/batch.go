@@ -41,7 +41,7 @@ func (e *Engine) decide() {
 		next++
 	}
 	e.queue = slices.Delete(e.queue, 0, next)
-	if len(e.queue) == 0 && cap(e.queue) > 64 {
+	if len(e.queue) == 0 && cap(e.queue) > maxKept {
 		e.queue = nil
 	}
 	if len(b.changes) == 0 {

@@ -33,6 +33,9 @@ const (
 // to be worth taking on passivation: fewer are read back as fast.
 const minPassivationEvents = 16
 
+// maxKept is how long an empty queue may be to be kept for the next burst.
+const maxKept = 64
+
 // Settings are what an engine needs to know of its surroundings.
 type Settings struct {
 	// Queue is how many requests may wait at one aggregate.
@@ -87,7 +90,9 @@ func (e *Engine) Each(f func(Effect)) {
 		f(effect)
 	}
 	clear(effects) // an idle aggregate holds on to nothing
-	e.effects = effects[:0]
+	if cap(effects) <= maxKept {
+		e.effects = effects[:0]
+	}
 }
 
 func (e *Engine) do(f Effect) { e.effects = append(e.effects, f) }

@@ -24,7 +24,7 @@ type Config struct {
 	// Queue is how many requests may wait at one aggregate; 1,024 by default.
 	Queue int
 	// Idle is how long an aggregate stays active without being asked; 2 minutes by
-	// default. It is kept to about an eighth.
+	// default. It is kept to about an eighth, and less while there are too many.
 	Idle time.Duration
 	// MaxActive is how many aggregates may be active; 100,000 by default. Beyond it the
 	// longest unused are passivated; a quarter beyond it, requests that would activate

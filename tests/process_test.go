@@ -19,12 +19,16 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
+// built is the folder of the binary, when there is one.
+var built string
+
 // binary builds cmd/node once a run of the tests.
 var binary = sync.OnceValues(func() (string, error) {
 	folder, err := os.MkdirTemp("", "holdfast-tests-")
 	if err != nil {
 		return "", err
 	}
+	built = folder
 	path := filepath.Join(folder, "node")
 	if out, err := exec.Command("go", "build", "-o", path, "../cmd/node").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the node: %w\n%s", err, out)
@@ -34,8 +38,8 @@ var binary = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := binary(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+	if built != "" {
+		os.RemoveAll(built)
 	}
 	os.Exit(code)
 }
