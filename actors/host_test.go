@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/actors"
+	"github.com/holdfast-run/holdfast/persistence"
 )
 
 func TestManyCallersManyAggregates(t *testing.T) {
@@ -323,5 +324,20 @@ func TestTheWindowOfCommandIDs(t *testing.T) {
 	}
 	if a := again("c-50"); a.Err != nil || a.Receipt.Duplicate || a.Receipt.Version != actors.Window+51 {
 		t.Errorf("one older: %+v %v", a.Receipt, a.Err)
+	}
+}
+
+// late has found the log damaged only when the time was up.
+type late struct{ persistence.Store }
+
+func (late) Load(ctx context.Context, _ holdfast.Ref, _ string) (persistence.Loaded, error) {
+	<-ctx.Done()
+	return persistence.Loaded{}, holdfast.Errorf(holdfast.CodeCorrupt, "commit at 0-7: a gap")
+}
+
+func TestDamageThatIsFoundLateIsDamage(t *testing.T) {
+	f := start(t, func(c *actors.Config) { c.Store, c.LoadTimeout = late{c.Store}, time.Millisecond })
+	if a := f.ask("a", deposit(1)); !errors.Is(a.Err, holdfast.ErrCorrupt) {
+		t.Errorf("got %v, want corrupt", a.Err)
 	}
 }

@@ -82,11 +82,16 @@ func member(t *testing.T) (*Member, *silent) {
 var ada = holdfast.Ref{Type: "account", ID: "ada"}
 
 func TestSendAndView(t *testing.T) {
-	m, _ := member(t)
+	m, store := member(t)
 	ctx := context.Background()
 	first, err := m.Send(ctx, ada, &bankpb.OpenAccount{Owner: "Ada"}, holdfast.WithID("one"), holdfast.WithUser("grace"), holdfast.ExpectVersion(0))
 	if err != nil || first.Version != 1 || first.Duplicate || len(first.Events) != 1 {
 		t.Fatalf("receipt %+v: %v", first, err)
+	}
+	for c, err := range store.Backwards(ctx, ada, 0) {
+		if err != nil || c.Changes[0].CorrelationId != "one" {
+			t.Errorf("a story begins with its first command's id, got %q: %v", c.Changes[0].CorrelationId, err)
+		}
 	}
 	again, err := m.Send(ctx, ada, &bankpb.OpenAccount{Owner: "Ada"}, holdfast.WithID("one"), holdfast.ExpectVersion(0))
 	if err != nil || !again.Duplicate || again.Position != first.Position {

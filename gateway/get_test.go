@@ -188,4 +188,13 @@ func TestGetWhenTheTimeIsUp(t *testing.T) {
 	refused(t, w.ask(t, "bank.get.account.a-1", ""), "503", "the request was broken off")
 	reply := w.ask(t, "bank.cmd.account.a-1.Deposit", `{"amount":1}`, "Nats-Msg-Id", "c-1")
 	refused(t, reply, "504", "send it again with the header Nats-Msg-Id: c-1 to settle it")
+	// A bug that shows late is a bug all the same, and is logged.
+	w.ledger.setHook(func(ctx context.Context, _ holdfast.Ref, _ holdfast.Command, _ holdfast.Delivery) error {
+		<-ctx.Done()
+		return holdfast.Errorf(holdfast.CodeInternal, "a late bug")
+	})
+	refused(t, w.ask(t, "bank.cmd.account.a-1.Deposit", `{"amount":1}`), "500", "internal error")
+	if !strings.Contains(w.journal.String(), "a late bug") {
+		t.Error("the log does not tell the bug")
+	}
 }
