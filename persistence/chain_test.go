@@ -135,6 +135,15 @@ func TestFollowRefuses(t *testing.T) {
 	if _, err := newHead(t, counterRef).FollowAll(slices.Delete(slices.Clone(commits), 2, 3)); !errors.Is(err, holdfast.ErrCorrupt) {
 		t.Errorf("a chain without its third: %v", err)
 	}
+	forgetful := commits[1].Head()
+	forgetful.Time = time.Time{}
+	early, err := forgetful.Seal("early", []*messages.Change{{Time: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newHead(t, counterRef).FollowAll([]persistence.Commit{commits[0], commits[1], early}); !errors.Is(err, holdfast.ErrCorrupt) || !strings.Contains(err.Error(), "backwards") {
+		t.Errorf("a chain whose third is earlier than its second: %v", err)
+	}
 }
 
 func TestSealRefusesACrookedHead(t *testing.T) {

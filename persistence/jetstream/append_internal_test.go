@@ -140,6 +140,7 @@ func TestAppendOddAnswers(t *testing.T) {
 	for _, text := range []string{
 		``, ` `, `x`, `{}`, `null`, `[]`, `{"stream":"%s"}`, `{"stream":"%s","seq":0}`, `{"stream":"%s","seq":-1}`,
 		`{"stream":"%s","seq":}`, `{"stream":"%s","seq":12345678901234567890123}`, `{"stream":"OTHER","seq":3}`, `+OK`,
+		`{"stream":"%s","seq":3`, `{"stream":"%s","seq":34`, `{"stream":"%s","seq":18446744073709551619}`,
 	} {
 		for state, want := range map[string]holdfast.Code{nothing: holdfast.CodeUncertain, mine: ""} {
 			f := on.fake(t)

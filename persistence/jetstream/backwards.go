@@ -103,7 +103,7 @@ func (s *Store) newest(ctx context.Context, a aggregate, at holdfast.Version) ([
 		if err != nil {
 			return nil, err
 		}
-		for len(page) > 1 && beyond(page[0]) {
+		for beyond(page[0]) {
 			page = page[1:]
 		}
 		return page, nil

@@ -18,10 +18,13 @@ const (
 	// A timeout is counted in ticks, so that a request costs neither a timer nor a look
 	// at the clock.
 	ticksPerTimeout = 20
-	maxPartitions   = 1024
 )
 
-// Config says which log a store is on. Context, Publish and Read have no default.
+// MaxPartitions is the most that a log may have.
+const MaxPartitions = 1024
+
+// Config says which log a store is on. Context, Publish and Read have no default, but
+// Publish may be nil with Existing.
 type Config struct {
 	// Context whose log it is.
 	Context messages.Context
@@ -29,12 +32,17 @@ type Config struct {
 	// else makes 1.
 	Partitions uint32
 	// Replicas of every stream that is made: 1 or 3, default 1. An existing stream may
-	// have more. To change the number later, stop all nodes first: a store reads a
-	// stream as what it was when the store was opened.
+	// have more; the snapshots are made with as many as the log has. To change the number
+	// later, stop all nodes first: a store reads a stream as what it was when the store
+	// was opened.
 	Replicas int
+	// Existing has Open make nothing: a log that is not there is [ErrNoLog], and snapshots
+	// that are not there are done without. For those who look at a log.
+	Existing bool
 	// Publish carries appends and snapshots. It must not buffer while it reconnects
 	// (nats.ReconnectBufSize(-1)), since an append would then be sent after its caller has
-	// been told that it was not. The store closes no connection.
+	// been told that it was not. The store closes no connection. It may be nil with
+	// Existing: appends and snapshots are then ErrUnavailable.
 	Publish *nats.Conn
 	// Read carry everything else, in turn. A server answers reads of one connection one
 	// after the other, so with several it uses several cores, and a slow read does not
@@ -75,8 +83,8 @@ func (c Config) withDefaults() (Config, error) {
 	if _, err := messages.ParseContext(string(c.Context)); err != nil {
 		return c, fmt.Errorf("Context: %w", err)
 	}
-	if c.Partitions > maxPartitions {
-		return c, fmt.Errorf("Partitions is %d: the most is %d", c.Partitions, maxPartitions)
+	if c.Partitions > MaxPartitions {
+		return c, fmt.Errorf("Partitions is %d: the most is %d", c.Partitions, MaxPartitions)
 	}
 	if c.Replicas != 0 && c.Replicas != 1 && c.Replicas != 3 {
 		return c, fmt.Errorf("Replicas is %d: choose 1 or 3", c.Replicas)
@@ -88,6 +96,9 @@ func (c Config) withDefaults() (Config, error) {
 }
 
 func (c Config) checkConnections() error {
+	if c.Existing && c.Publish == nil && len(c.Read) > 0 && !slices.Contains(c.Read, nil) {
+		return nil
+	}
 	if c.Publish == nil || len(c.Read) == 0 || slices.Contains(c.Read, nil) {
 		return errors.New("Publish and Read: connections are needed for both")
 	}

@@ -128,12 +128,36 @@ func TestScanLeavesNoConsumers(t *testing.T) {
 			}
 		}
 	}
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := store.Scan(ctx, persistence.ScanOptions{}, func(persistence.Record) error {
+		cancel()
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
 	stream, err := streams(t, s).Stream(t.Context(), "SCANS_LOG_0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n := stream.CachedInfo().State.Consumers; n > 0 {
 		t.Errorf("%d consumers are left", n)
+	}
+}
+
+// TestScanRefusesWhatIsNoType: it would be another subject than is meant.
+func TestScanRefusesWhatIsNoType(t *testing.T) {
+	s := startServers(t, 1)
+	store := s.open(t, jetstream.Config{Context: "types"})
+	mustAppend(t, store, holdfast.Ref{Type: "t", ID: "a"}, persistence.Head{})
+	for _, filter := range []persistence.Filter{{Type: "*"}, {Type: ">"}, {Type: "t.a"}, {Type: "T"}, {Type: "*", ID: "a"}} {
+		_, err := store.Scan(t.Context(), persistence.ScanOptions{Filter: filter}, func(r persistence.Record) error {
+			t.Errorf("%+v gives a record of %s", filter, r.Subject)
+			return nil
+		})
+		if !errors.Is(err, holdfast.ErrMalformed) {
+			t.Errorf("%+v: error is %v, want malformed", filter, err)
+		}
 	}
 }
 
@@ -202,12 +226,13 @@ func testBothCodes(t *testing.T, s *servers) {
 	}
 }
 
-// testFreshLoads reads through another server right after each append.
+// testFreshLoads reads through another server right after each append, as of a log that
+// needs no copies but has them.
 func testFreshLoads(t *testing.T, s *servers) {
 	writer := s.open(t, jetstream.Config{Context: "fresh", Publish: s.connect(t, 0)})
 	var readers []*jetstream.Store
 	for i := range s.list {
-		readers = append(readers, s.open(t, jetstream.Config{Context: "fresh", Read: []*nats.Conn{s.connect(t, i)}}))
+		readers = append(readers, s.open(t, jetstream.Config{Context: "fresh", Replicas: 1, Read: []*nats.Conn{s.connect(t, i)}}))
 	}
 	ref := holdfast.Ref{Type: "fresh", ID: "a"}
 	var h persistence.Head

@@ -183,6 +183,9 @@ func (a aggregate) unavailable(verb string, err error) error {
 // open reads a message as a commit of the aggregate.
 func (a aggregate) open(m stored) (persistence.Commit, error) {
 	c, err := persistence.Open(holdfast.NewPosition(a.partition.number, m.seq), m.body)
+	if err == nil && c.Previous >= m.seq { // following it backwards would never end
+		err = holdfast.Errorf(holdfast.CodeCorrupt, "commit at %s: it names %d as its previous commit", c.Position, c.Previous)
+	}
 	if err != nil {
 		return c, a.corrupt(err)
 	}

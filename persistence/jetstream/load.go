@@ -97,7 +97,7 @@ func (s *Store) connect(ctx context.Context, a aggregate, e ends) (persistence.L
 	l := persistence.Loaded{Ignored: e.ignored}
 	newest := []persistence.Commit{e.last}
 	if snap := e.snapshot; snap != nil {
-		rest, err := s.since(ctx, a, e.last, snap.Head)
+		rest, err := s.before(ctx, a, e.last, snap.Head.Position.Sequence())
 		if err != nil {
 			return persistence.Loaded{}, err
 		}
@@ -122,14 +122,6 @@ func (s *Store) connect(ctx context.Context, a aggregate, e ends) (persistence.L
 		return persistence.Loaded{}, a.corrupt(err)
 	}
 	return l, nil
-}
-
-// since reads the commits between a snapshot's and the last, newest first.
-func (s *Store) since(ctx context.Context, a aggregate, last persistence.Commit, snap persistence.Head) ([]persistence.Commit, error) {
-	if last.Position.Sequence() <= snap.Position.Sequence() {
-		return nil, nil
-	}
-	return s.before(ctx, a, last, snap.Position.Sequence())
 }
 
 func oldestFirst(newest, rest []persistence.Commit) []persistence.Commit {

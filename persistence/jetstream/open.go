@@ -16,6 +16,10 @@ import (
 // retryInterval is how often Open asks a server that is not ready yet.
 const retryInterval = 50 * time.Millisecond
 
+// ErrNoLog is the error of [Open] with [Config.Existing] when there is no log of the
+// context.
+var ErrNoLog = errors.New("there is no log")
+
 // Open makes the streams of a context, or compares the live settings of those that
 // exist with what Holdfast relies on, and gives a store on them. While JetStream is not
 // ready it tries again until ctx ends, and the error then is ErrUnavailable. The error is
@@ -38,8 +42,18 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		partitions: o.logs, snapshots: o.snapshots, settlers: make(chan struct{}, settlers), readTimeout: cfg.ReadTimeout,
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	reading := cfg.Publish == nil
+	if reading {
+		cfg.Publish = cfg.Read[0]
+	}
 	if err := s.start(cfg); err != nil {
 		return nil, fmt.Errorf("open log of %s: subscribe to answers: %w", cfg.Context, err)
+	}
+	if reading { // what is to be written is refused, as by a store that is closed
+		if err := s.publish.close(); err != nil {
+			s.Close()
+			return nil, fmt.Errorf("open log of %s for reading: %w", cfg.Context, err)
+		}
 	}
 	return s, nil
 }
@@ -49,6 +63,7 @@ type opener struct {
 	cfg       Config
 	js        jetstream.JetStream
 	logs      []*partition
+	replicas  int // of the log
 	snapshots *partition
 }
 
@@ -73,9 +88,20 @@ func (o *opener) streams(ctx context.Context) error {
 			return err
 		}
 		o.logs[p] = newPartition(p, found.Name, found.Replicas)
+		o.replicas = max(found.Replicas, 1) // of the first partition, which comes last
 	}
-	wanted := snapshotStream(o.cfg.Context, o.cfg.Replicas)
-	found, err := o.stream(ctx, wanted, true)
+	return o.openSnapshots(ctx)
+}
+
+func (o *opener) openSnapshots(ctx context.Context) error {
+	wanted := snapshotStream(o.cfg.Context, o.replicas)
+	o.snapshots = newPartition(0, wanted.Name, wanted.Replicas)
+	if o.cfg.Existing {
+		if _, err := o.info(ctx, wanted.Name); errors.Is(err, jetstream.ErrStreamNotFound) {
+			return nil // who asks there gets no answer, which is as good as no snapshot
+		}
+	}
+	found, err := o.stream(ctx, wanted, !o.cfg.Existing)
 	if err != nil {
 		return err
 	}
@@ -91,6 +117,9 @@ func (o *opener) partitions(ctx context.Context) (exists bool, err error) {
 	o.cfg.Replicas = max(o.cfg.Replicas, 1)
 	name := o.cfg.Context.LogStream(0)
 	info, err := o.info(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) && o.cfg.Existing {
+		return false, ErrNoLog
+	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		o.cfg.Partitions = max(o.cfg.Partitions, 1)
 		return false, o.checkNothingLost(ctx)
@@ -101,7 +130,7 @@ func (o *opener) partitions(ctx context.Context) (exists bool, err error) {
 	if o.cfg.Partitions == 0 {
 		text := info.Config.Metadata[metaPartitions]
 		n, err := strconv.ParseUint(text, 10, 32)
-		if err != nil || n == 0 || n > maxPartitions {
+		if err != nil || n == 0 || n > MaxPartitions {
 			return false, &SettingError{Stream: name, Setting: "metadata " + metaPartitions, Found: strconv.Quote(text), Wanted: "the number of partitions"}
 		}
 		o.cfg.Partitions = uint32(n)

@@ -15,8 +15,10 @@ import (
 )
 
 const (
-	// scanBatch is how many messages a scan has on their way at a time.
-	scanBatch = 1000
+	// scanAhead is how many bytes a scan has on their way at a time, the largest commit and
+	// what comes with it at least. Messages are not counted: nats.go makes room for as many
+	// as are asked for, and the server ends a request for some number of them with one more.
+	scanAhead = maxLimit + 1<<20
 	// scanHeartbeat is how often the server shows that it has heard of the scan. A request
 	// that comes before the consumer has a leader is lost; without a heartbeat for twice
 	// as long, the scan goes on from a new consumer.
@@ -99,14 +101,14 @@ func (s *Store) scan(ctx context.Context, p *partition, filter string, start uin
 	}
 	defer s.deleteConsumer(ctx, p, consumer)
 	expected := consumer.CachedInfo().NumPending
-	if expected == 0 {
+	end, err := s.lastMatching(ctx, p, filter)
+	switch {
+	case err != nil:
+		return 0, fail(err)
+	case end < start, end == unknownEnd && expected == 0:
 		return 0, nil
 	}
-	end, err := s.lastMatching(ctx, p, filter)
-	if err != nil {
-		return 0, fail(err)
-	}
-	msgs, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(scanBatch, inFlight), jetstream.PullHeartbeat(scanHeartbeat))
+	msgs, err := consumer.Messages(jetstream.PullMaxBytes(scanAhead), jetstream.PullHeartbeat(scanHeartbeat))
 	if err != nil {
 		return 0, fail(err)
 	}

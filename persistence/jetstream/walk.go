@@ -52,7 +52,7 @@ func (s *Store) before(ctx context.Context, a aggregate, c persistence.Commit, s
 // extend notes what c, the oldest known commit, knows of those before it.
 func (w *walk) extend(c persistence.Commit) {
 	for _, seq := range c.Before() {
-		if seq <= w.stop || seq >= c.Position.Sequence() {
+		if seq <= w.stop {
 			break
 		}
 		w.order = append(w.order, seq)

@@ -22,3 +22,16 @@ func TestConformance(t *testing.T) {
 		}
 	})
 }
+
+// TestLostIsMissing: what is lost is no longer there, and that it was is known.
+func TestLostIsMissing(t *testing.T) {
+	s := memory.New("memory")
+	for _, id := range []string{"a", "b", "c"} {
+		s.Put(holdfast.Ref{Type: "t", ID: id}, []byte(id))
+	}
+	s.Lose(holdfast.NewPosition(0, 2))
+	got, err := s.Describe(t.Context())
+	if want := (persistence.Partition{Commits: 2, Bytes: 2, Last: 3}); err != nil || len(got) != 1 || got[0] != want {
+		t.Errorf("described as %+v, %v", got, err)
+	}
+}

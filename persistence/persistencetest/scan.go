@@ -45,6 +45,7 @@ func testScan(t *testing.T, l *Log) {
 	for _, ref := range refs {
 		commits[ref] = all(t, l.Store, ref)
 	}
+	wantDescribed(t, s, commits)
 	var last []holdfast.Position
 	for _, c := range []struct {
 		filter persistence.Filter
@@ -113,6 +114,33 @@ func testScanAfter(t *testing.T, s persistence.Scanner, commits []persistence.Co
 		got := scan(t, s, persistence.ScanOptions{Filter: filter, After: []holdfast.Position{commits[i].Position}})
 		if len(got) != len(commits)-i-1 || got[0].Position != commits[i+1].Position {
 			t.Fatalf("after the commit %d of %d: %d records from %s", i, len(commits), len(got), got[0].Position)
+		}
+	}
+	beyond := holdfast.NewPosition(commits[0].Position.Partition(), 1_000_000)
+	if got := scan(t, s, persistence.ScanOptions{Filter: filter, After: []holdfast.Position{beyond}}); len(got) != 0 {
+		t.Fatalf("beyond the end there are %d records", len(got))
+	}
+}
+
+// wantDescribed checks what the scanner says of the whole log.
+func wantDescribed(t testing.TB, s persistence.Scanner, commits map[holdfast.Ref][]persistence.Commit) {
+	t.Helper()
+	partitions, err := s.Describe(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make([]persistence.Partition, len(partitions))
+	for _, all := range commits {
+		for _, c := range all {
+			p := &want[c.Position.Partition()]
+			p.Commits++
+			p.Bytes += uint64(len(c.Body))
+			p.Last = max(p.Last, c.Position.Sequence())
+		}
+	}
+	for i, got := range partitions {
+		if got.Number != uint32(i) || got.Commits != want[i].Commits || got.Last != want[i].Last || got.Bytes < want[i].Bytes {
+			t.Fatalf("partition %d is described as %+v, want %+v", i, got, want[i])
 		}
 	}
 }

@@ -75,6 +75,8 @@ func testSnapshots(t *testing.T, l *Log) {
 	}
 	if got := load(t, l.Store, ref, ""); got.Snapshot != nil || len(got.Commits) != int(h.Version) {
 		t.Fatalf("without a fingerprint: snapshot %v and %d commits, want none and %d", got.Snapshot, len(got.Commits), h.Version)
+	} else if got.Ignored != nil {
+		t.Fatalf("without a fingerprint: ignored %v", got.Ignored)
 	}
 	other := holdfast.Ref{Type: "snapshots", ID: "a-1"}
 	add(t, l.Store, other, persistence.Head{}, change("c", "1"))
@@ -163,6 +165,11 @@ func testUnusableSnapshots(t *testing.T, l *Log) {
 	l.PutSnapshot(t, nothing, body)
 	if got := loadUntil(t, l.Store, nothing, head(t, l.Store, nothing), isIgnored); got.Snapshot != nil || got.Ignored == nil || got.Head.Version != 0 {
 		t.Fatalf("a snapshot of an aggregate that has nothing: loaded %+v", got)
+	}
+	nothing.ID = "nothing either"
+	l.PutSnapshot(t, nothing, []byte("no snapshot"))
+	if got := loadUntil(t, l.Store, nothing, head(t, l.Store, nothing), isIgnored); got.Snapshot != nil || got.Ignored == nil || got.Head.Version != 0 {
+		t.Fatalf("a damaged snapshot of an aggregate that has nothing: loaded %+v", got)
 	}
 }
 
