@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net/url"
 	"regexp"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
 
@@ -24,76 +21,11 @@ import (
 	"github.com/holdfast-run/holdfast/persistence/jetstream"
 )
 
-// Config is what a node is started with. Types is required; everything else has a
-// default.
-type Config struct {
-	// Context is the bounded context that the node serves; "demo" by default.
-	Context string
-	// Types are the aggregate types of the domain.
-	Types []holdfast.Definition
-
-	// Data is the folder in which the embedded NATS server keeps everything;
-	// "holdfast-data" by default.
-	Data string
-	// Listen is where the embedded server listens for clients; 127.0.0.1:4222 by
-	// default. Port 0 takes a free one.
-	Listen string
-	// ClientUser and ClientPassword are what clients have to give, if set. They must be
-	// when Listen can be reached from other machines.
-	ClientUser, ClientPassword string
-	// RelaxedSync has commands answered before they are fsynced, which a crash of the
-	// machine may undo: for benchmarks.
-	RelaxedSync bool
-
-	// NATS is the URL of an external NATS server to use instead of the embedded one, and
-	// Credentials a file with the node's credentials for it, if it needs one. Whether
-	// that server fsyncs before it answers cannot be seen from outside.
-	NATS, Credentials string
-
-	// Partitions of the log; fixed once the context exists. 0 takes what is there, or 1.
-	Partitions int
-	// Replicas of the log, 1 or 3; 1 by default. 3 needs an external cluster.
-	Replicas int
-
-	// Idle is how long an aggregate stays active without being asked; 2 minutes by
-	// default.
-	Idle time.Duration
-	// MaxActive is how many aggregates may be active; 100,000 by default.
-	MaxActive int
-	// Queue is how many requests may wait at one aggregate; 1,024 by default.
-	Queue int
-	// MaxInFlight is how many requests of clients may be under way; 4,096 by default.
-	MaxInFlight int
-	// Timeout is how long a client's request may take; 10 seconds by default.
-	Timeout time.Duration
-
-	// Log is slog.Default() by default.
-	Log *slog.Logger
-}
-
-func (c Config) withDefaults() Config {
-	if c.Context == "" {
-		c.Context = "demo"
-	}
-	if c.Data == "" {
-		c.Data = "holdfast-data"
-	}
-	if c.Listen == "" {
-		c.Listen = "127.0.0.1:4222"
-	}
-	if c.Replicas == 0 {
-		c.Replicas = 1
-	}
-	if c.Log == nil {
-		c.Log = slog.Default()
-	}
-	return c
-}
-
 // A Node runs from Start to Stop.
 type Node struct {
 	config  Config
 	server  *natsd.Server // nil with an external server
+	link    *link
 	conns   []*nats.Conn
 	edge    *nats.Conn // of these, the one for clients' requests
 	store   *jetstream.Store
@@ -104,8 +36,12 @@ type Node struct {
 }
 
 // Start starts a node, and returns when clients are served. When it fails or ctx ends
-// before that, it leaves nothing behind but files.
+// before that, it leaves nothing behind but files. The error is that of
+// [Config.Validate] when it cannot be started as config has it.
 func Start(ctx context.Context, config Config) (*Node, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
 	n := &Node{config: config.withDefaults()}
 	if err := n.run(ctx); err != nil {
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -117,13 +53,7 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 
 func (n *Node) run(ctx context.Context) error {
 	c := n.config
-	name, err := messages.ParseContext(c.Context)
-	if err != nil {
-		return err
-	}
-	if len(c.Types) == 0 {
-		return errors.New("the node has no aggregate types: give it some")
-	}
+	name := messages.Context(c.Context) // which has been parsed
 	conns, err := n.connect(ctx)
 	if err != nil {
 		return err
@@ -179,21 +109,15 @@ type connections struct {
 }
 
 func (n *Node) connect(ctx context.Context) (c connections, err error) {
-	dial := n.dialExternal
-	if n.config.NATS == "" {
-		if err := n.embed(ctx); err != nil {
-			return c, err
-		}
-		dial = n.server.Connect
-	} else {
-		n.config.Log.Warn("whether the external NATS server fsyncs before it answers cannot be checked: set sync_interval: always on it", "nats", n.ClientURL())
+	if err := n.reach(ctx); err != nil {
+		return c, err
 	}
+	n.link = newLink(n.config.Log, n.ClientURL())
 	open := func(role natsd.Role) (nc *nats.Conn) {
 		if err != nil {
 			return nil
 		}
-		// Nothing may be sent behind our back after a reconnect.
-		if nc, err = dial(role, nats.ReconnectBufSize(-1), nats.ErrorHandler(n.onAsyncError)); err == nil {
+		if nc, err = n.dial(role); err == nil {
 			n.conns = append(n.conns, nc)
 		}
 		return nc
@@ -205,35 +129,21 @@ func (n *Node) connect(ctx context.Context) (c connections, err error) {
 	return c, err
 }
 
-func (n *Node) embed(ctx context.Context) error {
-	c := n.config
-	var err error
-	n.server, err = natsd.Start(ctx, natsd.Config{
-		DataDir: c.Data, Listen: c.Listen, Context: c.Context,
-		ClientUser: c.ClientUser, ClientPassword: c.ClientPassword,
-		RelaxedSync: c.RelaxedSync, Logger: c.Log,
-	})
-	return err
+// reach starts the embedded server, unless an external one is used.
+func (n *Node) reach(ctx context.Context) (err error) {
+	if n.config.NATS == "" {
+		n.server, err = natsd.Start(ctx, n.config.serverConfig())
+		return err
+	}
+	n.config.Log.Warn("whether the external NATS server fsyncs before it answers cannot be checked: set sync_interval: always on it", "nats", n.ClientURL())
+	return nil
 }
 
-func (n *Node) dialExternal(role natsd.Role, opts ...nats.Option) (*nats.Conn, error) {
-	opts = append(opts, nats.Name("holdfast "+string(role)), nats.MaxReconnects(-1))
-	if n.config.Credentials != "" {
-		opts = append(opts, nats.UserCredentials(n.config.Credentials))
+func (n *Node) dial(role natsd.Role) (*nats.Conn, error) {
+	if n.server != nil {
+		return n.server.Connect(role, n.link.options()...)
 	}
-	nc, err := nats.Connect(n.config.NATS, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", n.ClientURL(), err)
-	}
-	return nc, nil
-}
-
-func (n *Node) onAsyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
-	subject := ""
-	if sub != nil {
-		subject = sub.Subject
-	}
-	n.config.Log.Error("NATS connection", "subject", subject, "error", err)
+	return n.config.connect(append(n.link.options(), nats.Name("holdfast "+string(role)))...)
 }
 
 // Sender sends commands to the node's aggregates, in process.
@@ -250,16 +160,20 @@ func (n *Node) ClientURL() string {
 	if n.config.NATS == "" {
 		return n.server.ClientURL()
 	}
-	servers := strings.Split(n.config.NATS, ",")
-	for i, s := range servers {
-		u, err := url.Parse(strings.TrimSpace(s))
-		if err != nil {
-			return "the given NATS server"
-		}
-		servers[i] = u.Redacted()
+	servers, err := redact(n.config.NATS)
+	if err != nil {
+		return "" // not in a node that has been started
 	}
-	return strings.Join(servers, ",")
+	return servers
 }
+
+// Done is closed when the node cannot serve any longer, though nobody has stopped it:
+// NATS has closed one of its connections for good. A server that is away for a while is
+// not that. Stop is then all that is left to do.
+func (n *Node) Done() <-chan struct{} { return n.link.closed }
+
+// Err says why [Node.Done] is closed; nil as long as it is not.
+func (n *Node) Err() error { return n.link.why() }
 
 // drain has what the server had delivered to the connection answered, and closes it.
 func drain(ctx context.Context, nc *nats.Conn) error {
@@ -283,6 +197,9 @@ func drain(ctx context.Context, nc *nats.Conn) error {
 // everything down in order. It bears repetition, and then gives the same error.
 func (n *Node) Stop(ctx context.Context) error {
 	n.stop.Do(func() {
+		if n.link != nil {
+			n.link.leave()
+		}
 		if n.gateway != nil {
 			n.err = errors.Join(n.err, n.gateway.Stop(ctx), drain(ctx, n.edge))
 		}

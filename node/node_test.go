@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	natsjs "github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"github.com/holdfast-run/holdfast"
@@ -27,6 +26,9 @@ var domain = node.Domain{Name: "node", Types: []holdfast.Definition{bank.Account
 func config(t *testing.T) node.Config {
 	return node.Config{Context: "demo", Types: domain.Types, Data: t.TempDir(), Listen: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)}
 }
+
+// external has the node use a NATS server that is there.
+func external(c *node.Config, url string) { c.NATS, c.Data, c.Listen = url, "", "" }
 
 func start(t *testing.T, c node.Config) *node.Node {
 	t.Helper()
@@ -91,8 +93,9 @@ func TestStartRefuses(t *testing.T) {
 		"a folder in use":         {func(c *node.Config) { c.Data = running.Data }, running.Data},
 		"a port that is taken":    {func(c *node.Config) { c.Listen = taken.Addr().String() }, "address already in use"},
 		"an open door":            {func(c *node.Config) { c.Listen = "0.0.0.0:0" }, "ClientPassword"},
-		"nobody at that URL":      {func(c *node.Config) { c.NATS = "nats://127.0.0.1:1" }, "nats://127.0.0.1:1"},
-		"credentials not there":   {func(c *node.Config) { c.NATS, c.Credentials = "nats://127.0.0.1:1", "/none" }, "/none"},
+		"a listener without use":  {func(c *node.Config) { c.NATS, c.Data = "nats://127.0.0.1:1", "" }, "Listen and NATS"},
+		"nobody at that URL":      {func(c *node.Config) { external(c, "nats://127.0.0.1:1") }, "nats://127.0.0.1:1"},
+		"credentials not there":   {func(c *node.Config) { external(c, "nats://127.0.0.1:1"); c.Credentials = "/none" }, "/none"},
 		"replicas without others": {func(c *node.Config) { c.Replicas = 3 }, "eplicas"},
 		"replicas of two":         {func(c *node.Config) { c.Replicas = 2 }, "eplicas"},
 		"negative partitions":     {func(c *node.Config) { c.Partitions = -1 }, "artitions"},
@@ -143,7 +146,7 @@ func TestExternalServer(t *testing.T) {
 	}
 	url := strings.Replace(admin.URL, "nats://", "nats://"+admin.User+":"+admin.Password+"@", 1)
 	c := config(t)
-	c.NATS = url
+	external(&c, url)
 	n := start(t, c)
 	open(t, n)
 	if u := n.ClientURL(); strings.Contains(u, admin.Password) {
@@ -162,58 +165,6 @@ func run(args ...string) (stdout, stderr string, code int) {
 	root.SetArgs(args)
 	code = cli.Execute(context.Background(), root, cfg)
 	return out.String(), errs.String(), code
-}
-
-func TestVerify(t *testing.T) {
-	c := config(t)
-	n := start(t, c)
-	open(t, n)
-	check := func(what string, code int, says string, args ...string) {
-		t.Helper()
-		out, errs, got := run(append([]string{"verify", "--data", c.Data}, args...)...)
-		if got != code || !strings.Contains(out+errs, says) {
-			t.Errorf("%s: exit code %d, want %d, and %q in:\n%s%s", what, got, code, says, out, errs)
-		}
-	}
-	check("while it runs", cli.ExitOK, "Verified 1 commits with 1 events of 1 aggregates: nothing is wrong.")
-	stop(t, n)
-	check("while it does not", cli.ExitOK, "nothing is wrong")
-	check("a type", cli.ExitOK, "1 commits", "account")
-	check("a type that nothing is of", cli.ExitOK, "0 commits", "order")
-	check("an aggregate, as JSON", cli.ExitOK, `"findings":0`, "account/ada", "--json")
-	check("another context", cli.ExitFailure, "--context", "--context", "other")
-	check("a bad context", cli.ExitUsage, "No", "--context", "No")
-	check("a bad type", cli.ExitUsage, "No", "No/1")
-	check("too many arguments", cli.ExitUsage, "accepts at most 1", "a", "b")
-	if out, errs, code := run("verify", "--data", c.Data+"/none"); code != cli.ExitFailure || !strings.Contains(errs, "--data") {
-		t.Errorf("no such folder: %d\n%s%s", code, out, errs)
-	}
-
-	forge(t, c.Data)
-	check("after a forgery", cli.ExitFailure, "undecodable")
-	check("after a forgery, as JSON", cli.ExitFailure, `"finding":"undecodable"`, "--json")
-	check("the others", cli.ExitOK, "nothing is wrong", "account/bob")
-}
-
-// forge writes to the log of a folder that no node runs on.
-func forge(t *testing.T, folder string) {
-	t.Helper()
-	server, err := natsd.Start(context.Background(), natsd.Config{DataDir: folder, Context: "demo", Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Stop()
-	nc, err := server.Connect(natsd.Node, nats.Name("forger"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	js, err := natsjs.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := js.Publish(context.Background(), "demo.log.0.account.ada", []byte("rubbish")); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestRunRefusesBadFlags(t *testing.T) {

@@ -29,15 +29,27 @@ NATS server, which keeps everything in the data folder and answers a command onl
 it is fsynced; or, with --nats, from an external NATS server.
 
 At an interrupt (Ctrl-C, SIGTERM) it answers what is on its way and stops in order. It
-may be killed at any moment: whatever was answered is in the log.`,
+may be killed at any moment: whatever was answered is in the log.
+
+An external NATS server may go and come back; the log on stderr says so.
+
+Exit codes: 0 stopped as asked, 1 not started, not stopped in order, or ended by itself,
+2 wrong usage.`,
 		Example: fmt.Sprintf(`  %[1]s run
   %[1]s run --data /var/lib/bank --context bank --listen 127.0.0.1:4222
   %[1]s run --nats nats://nats.internal:4222 --credentials node.creds --context bank
   HOLDFAST_CONTEXT=bank %[1]s run`, cfg.Program),
-		Args: cobra.NoArgs,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := cli.ReadEnv(cmd.Flags(), cfg.Getenv); err != nil {
 				return cli.Usage(err)
+			}
+			if err := refuseZero(cmd.Flags()); err != nil {
+				return cli.Usage(err)
+			}
+			if err := c.Validate(); err != nil {
+				return inFlags(err)
 			}
 			log, err := logs.logger(cmd.ErrOrStderr())
 			if err != nil {
@@ -49,7 +61,8 @@ may be killed at any moment: whatever was answered is in the log.`,
 	}
 	fs := cmd.Flags()
 	bindStore(fs, &c)
-	fs.StringVar(&c.Listen, "listen", "127.0.0.1:4222", "`host:port` at which the embedded server listens for clients; port 0 takes a free one")
+	fs.StringVar(&c.Listen, "listen", "", "`host:port` at which the embedded server listens for clients; port 0 takes a free one")
+	showDefault(fs, "listen", defaultListen)
 	fs.StringVar(&c.ClientUser, "client-user", "", "`name` that clients must log in with; needed when --listen can be reached from other machines")
 	fs.StringVar(&c.ClientPassword, "client-password", "", "password that clients must log in with; better given in the environment")
 	fs.IntVar(&c.Partitions, "partitions", 0, "`number` of partitions of the log, fixed once the context exists (default: what is there, or 1)")
@@ -59,17 +72,54 @@ may be killed at any moment: whatever was answered is in the log.`,
 	fs.IntVar(&c.Queue, "queue", 1024, "`number` of requests that may wait at one aggregate")
 	fs.IntVar(&c.MaxInFlight, "max-in-flight", 4096, "`number` of clients' requests that may be under way")
 	fs.DurationVar(&c.Timeout, "request-timeout", 10*time.Second, "`time` that a client's request may take")
-	logs.bind(fs)
+	logs.bind(cmd)
 	cli.BindEnv(fs)
 	return cmd
 }
 
 // bindStore makes the flags that say where the log is.
 func bindStore(fs *pflag.FlagSet, c *Config) {
-	fs.StringVar(&c.Data, "data", "holdfast-data", "`folder` in which the embedded server keeps everything")
-	fs.StringVar(&c.Context, "context", "demo", "`name` of the bounded context")
+	fs.StringVar(&c.Data, "data", "", "`folder` in which the embedded server keeps everything")
+	showDefault(fs, "data", defaultData)
+	fs.StringVar(&c.Context, "context", defaultContext, "`name` of the bounded context")
 	fs.StringVar(&c.NATS, "nats", "", "`URL` of an external NATS server to use instead of the embedded one")
 	fs.StringVar(&c.Credentials, "credentials", "", "`file` with NATS credentials for --nats")
+}
+
+// showDefault has the help tell a default that the flag leaves to the [Config], where
+// empty means that it was not given.
+func showDefault(fs *pflag.FlagSet, name, value string) { fs.Lookup(name).DefValue = value }
+
+// flagOf says which flag sets a field of the [Config].
+var flagOf = map[string]string{
+	"Context": "--context", "Data": "--data", "NATS": "--nats", "Credentials": "--credentials",
+	"Listen": "--listen", "ClientUser": "--client-user", "ClientPassword": "--client-password",
+	"Partitions": "--partitions", "Replicas": "--replicas", "Idle": "--idle", "MaxActive": "--max-active",
+	"Queue": "--queue", "MaxInFlight": "--max-in-flight", "Timeout": "--request-timeout",
+}
+
+// inFlags says in the words of the command line what is wrong with a [Config].
+func inFlags(err error) error {
+	wrong, ok := errors.AsType[*ConfigError](err)
+	if !ok || flagOf[wrong.Field] == "" { // the binary's own fault
+		return err
+	}
+	out := &ConfigError{Field: flagOf[wrong.Field], Problem: wrong.Problem}
+	if wrong.Other != "" {
+		out.Other = flagOf[wrong.Other]
+		out.Problem += " (variables of the environment count)"
+	}
+	return cli.Usage(out)
+}
+
+// refuseZero refuses a number that a [Config] would take for not given.
+func refuseZero(fs *pflag.FlagSet) error {
+	for _, name := range []string{"replicas", "idle", "max-active", "queue", "max-in-flight", "request-timeout"} {
+		if value := fs.Lookup(name).Value.String(); value == "0" || value == "0s" {
+			return fmt.Errorf("--%s: it is %s: choose more than nothing", name, value)
+		}
+	}
+	return nil
 }
 
 // serve runs a node until ctx ends.
@@ -79,12 +129,20 @@ func serve(ctx context.Context, c Config, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "The node serves the context %s at %s. Stop it with Ctrl-C.\n", n.config.Context, n.ClientURL())
-	<-ctx.Done()
-	fmt.Fprintln(out, "Stopping: answering what is on its way.")
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(out, "Stopping: answering what is on its way.")
+	case <-n.Done():
+		fmt.Fprintln(out, "Stopping: the node cannot serve any longer.")
+	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	if err := n.Stop(stopping); err != nil {
-		return fmt.Errorf("the node did not stop in order, but whatever was answered is in the log: %w", err)
+	stopped := n.Stop(stopping)
+	if stopped != nil {
+		stopped = fmt.Errorf("the node did not stop in order, but whatever was answered is in the log: %w", stopped)
+	}
+	if err := errors.Join(n.Err(), stopped); err != nil {
+		return err
 	}
 	fmt.Fprintln(out, "Stopped.")
 	return nil
@@ -92,9 +150,19 @@ func serve(ctx context.Context, c Config, out io.Writer) error {
 
 type logOptions struct{ level, format string }
 
-func (o *logOptions) bind(fs *pflag.FlagSet) {
-	fs.StringVar(&o.level, "log-level", "info", "what is logged: debug, info, warn or error")
-	fs.StringVar(&o.format, "log-format", "text", "how it is logged: text or json")
+func (o *logOptions) bind(cmd *cobra.Command) {
+	for _, f := range []struct {
+		value                *string
+		name, standard, what string
+		choices              []string
+	}{
+		{&o.level, "log-level", "info", "what is logged: debug, info, warn or error", []string{"debug", "info", "warn", "error"}},
+		{&o.format, "log-format", "text", "how it is logged: text or json", []string{"text", "json"}},
+	} {
+		cmd.Flags().StringVar(f.value, f.name, f.standard, f.what)
+		// It fails only for a flag that is not there, or is there twice.
+		_ = cmd.RegisterFlagCompletionFunc(f.name, cobra.FixedCompletions(f.choices, cobra.ShellCompDirectiveNoFileComp))
+	}
 }
 
 func (o *logOptions) logger(w io.Writer) (*slog.Logger, error) {

@@ -7,9 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
-	natsjs "github.com/nats-io/nats.go/jetstream"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
@@ -30,13 +32,17 @@ func verifyCommand(d Domain, cfg cli.Config) *cobra.Command {
 carries a digest over the one before), and that every event can be read by this binary.
 All of it, or what belongs to one type or one aggregate.
 
-A node may be running on the data folder or not. The exit code is 0 when nothing was
-found, and 1 otherwise; each finding is told with its place.`,
+A node may be running on the data folder or not. Nothing is added to the log.
+Each finding is told with its place.
+
+Exit codes: 0 nothing was found, 1 something was, or it could not be looked, 2 wrong
+usage. The last line of --json has "findings" when it was looked, and "error" when not.`,
 		Example: fmt.Sprintf(`  %[1]s verify --data /var/lib/bank --context bank
   %[1]s verify account
   %[1]s verify account/a-1 --json
   %[1]s verify --nats nats://nats.internal:4222 --credentials admin.creds`, cfg.Program),
-		Args: cobra.MaximumNArgs(1),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeTypes(d),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := cli.ReadEnv(cmd.Flags(), cfg.Getenv); err != nil {
 				return cli.Usage(err)
@@ -48,7 +54,7 @@ found, and 1 otherwise; each finding is told with its place.`,
 			if cfg.Terminal && !v.json {
 				v.progress = cmd.ErrOrStderr()
 			}
-			return v.run(cmd.Context())
+			return v.tell(v.run(cmd.Context()))
 		},
 	}
 	bindStore(cmd.Flags(), &v.config)
@@ -57,20 +63,41 @@ found, and 1 otherwise; each finding is told with its place.`,
 	return cmd
 }
 
+// completeTypes completes the one argument to the types of the domain.
+func completeTypes(d Domain) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		var types []cobra.Completion
+		for _, def := range d.Types {
+			types = append(types, def.Name())
+		}
+		return types, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
 // A verification is one run of the verb.
 type verification struct {
 	domain   Domain
 	config   Config
 	context  messages.Context
 	filter   persistence.Filter
+	argument string // that filter was made of
 	json     bool
 	out      io.Writer
 	progress io.Writer
 }
 
-func (v *verification) parse(args []string) (err error) {
-	if v.context, err = messages.ParseContext(v.config.Context); err != nil || len(args) == 0 {
-		return err
+// parse reads the command line. Its errors are of usage.
+func (v *verification) parse(args []string) error {
+	if err := v.config.validatePlace(); err != nil {
+		return inFlags(err)
+	}
+	v.config = v.config.withDefaults()
+	v.context = messages.Context(v.config.Context)
+	if len(args) == 0 {
+		return nil
 	}
 	ref, err := holdfast.ParseRef(args[0])
 	if err != nil { // a type alone
@@ -79,21 +106,59 @@ func (v *verification) parse(args []string) (err error) {
 	if _, err := messages.ParseType(ref.Type); err != nil {
 		return err
 	}
-	v.filter = persistence.Filter(ref)
+	v.filter, v.argument = persistence.Filter(ref), args[0]
 	return nil
 }
 
+// tell has an error among the JSON documents, if these are wanted.
+func (v *verification) tell(err error) error {
+	if _, told := errors.AsType[*foundError](err); told {
+		return cli.Told(err)
+	}
+	if err == nil || !v.json {
+		return err
+	}
+	if err := writeJSON(v.out, map[string]any{"error": map[string]any{"code": "failed", "message": err.Error()}}); err != nil {
+		return err
+	}
+	return cli.Told(err)
+}
+
+// A foundError says that there are findings, which have been told.
+type foundError struct{ findings uint64 }
+
+func (e *foundError) Error() string { return found(e.findings) }
+
 func (v *verification) run(ctx context.Context) (err error) {
-	dial, stop, err := v.reach(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	nc, stop, err := v.reach(ctx, nats.Name("holdfast verify"), nats.ReconnectBufSize(-1), nats.ErrorHandler(
+		func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			// Whatever else NATS says without being asked has an answer that fails.
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				cancel(fmt.Errorf("%w: verify needs a login that may read JetStream: leave out --nats on the machine of the node, or give --credentials: %w", errNotAllowed, err))
+			}
+		}))
 	if err != nil {
 		return err
 	}
 	defer stop()
-	store, closeStore, err := v.open(ctx, dial)
+	err = v.read(ctx, nc)
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errNotAllowed) {
+		return cause // and not what followed from it
+	}
+	return err
+}
+
+var errNotAllowed = errors.New("the NATS server does not let this login read the log")
+
+// read verifies the log on a server.
+func (v *verification) read(ctx context.Context, nc *nats.Conn) error {
+	store, err := v.open(ctx, nc)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
+	defer store.Close()
 	bar := progressbar.NewOptions64(1, progressbar.OptionSetWriter(v.progress), progressbar.OptionSetDescription("verifying"),
 		progressbar.OptionClearOnFinish(), progressbar.OptionShowCount(), progressbar.OptionThrottle(100e6))
 	var writeErr error
@@ -109,6 +174,9 @@ func (v *verification) run(ctx context.Context) (err error) {
 	if err = errors.Join(err, writeErr); err != nil {
 		return err
 	}
+	if !v.filter.All() && verified.Commits == 0 && verified.Findings == 0 {
+		return fmt.Errorf("nothing of %s is in the log of %s", v.argument, v.context)
+	}
 	return v.summarise(verified)
 }
 
@@ -120,70 +188,68 @@ func (v *verification) definitions() map[string]holdfast.Definition {
 	return out
 }
 
-// reach finds the NATS server that has the log: an external one, the one of the node that
-// runs on the data folder, or one of its own on that folder.
-func (v *verification) reach(ctx context.Context) (dial func() (*nats.Conn, error), stop func(), err error) {
-	options := []nats.Option{nats.Name("holdfast verify"), nats.ReconnectBufSize(-1)}
+// reach connects to the NATS server that has the log: an external one, the one of the
+// node that runs on the data folder, or one of its own on that folder.
+func (v *verification) reach(ctx context.Context, options ...nats.Option) (nc *nats.Conn, stop func(), err error) {
 	if v.config.NATS != "" {
-		if v.config.Credentials != "" {
-			options = append(options, nats.UserCredentials(v.config.Credentials))
+		nc, err = v.config.connect(options...)
+		if err != nil {
+			return nil, nil, err
 		}
-		return func() (*nats.Conn, error) { return nats.Connect(v.config.NATS, options...) }, func() {}, nil
+		return nc, nc.Close, nil
 	}
 	if info, err := os.Stat(v.config.Data); err != nil || !info.IsDir() {
 		return nil, nil, fmt.Errorf("there is no data folder %q: name it with --data", v.config.Data)
 	}
-	server, err := natsd.Start(ctx, natsd.Config{DataDir: v.config.Data, Context: v.config.Context, Logger: slog.New(slog.DiscardHandler)})
-	if err == nil {
-		return func() (*nats.Conn, error) { return server.Connect(natsd.Node, options...) }, server.Stop, nil
+	server, inUse := natsd.Start(ctx, natsd.Config{
+		DataDir: v.config.Data, Context: v.config.Context, CheckBlocksOf: v.isLog, Logger: slog.New(slog.DiscardHandler),
+	})
+	if inUse == nil {
+		nc, err = server.Connect(natsd.Node, options...)
+		if err != nil {
+			server.Stop()
+			return nil, nil, err
+		}
+		return nc, server.Stop, nil // which closes nc
 	}
-	if !errors.Is(err, natsd.ErrFolderInUse) {
-		return nil, nil, err
+	if !errors.Is(inUse, natsd.ErrFolderInUse) {
+		return nil, nil, inUse
 	}
 	admin, err := natsd.ReadAdmin(v.config.Data)
+	if errors.Is(err, natsd.ErrNoAdmin) {
+		return nil, nil, inUse // by what does not listen, such as another verify
+	}
 	if err != nil {
 		return nil, nil, err
 	}
-	options = append(options, nats.UserInfo(admin.User, admin.Password))
-	return func() (*nats.Conn, error) { return nats.Connect(admin.URL, options...) }, func() {}, nil
+	nc, err = nats.Connect(admin.URL, append(options, nats.UserInfo(admin.User, admin.Password))...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect to the node that runs on %s: %w", v.config.Data, err)
+	}
+	return nc, nc.Close, nil
 }
+
+// isLog tells the streams of the log.
+func (v *verification) isLog(stream string) bool {
+	number, found := strings.CutPrefix(stream, strings.TrimSuffix(v.context.LogStream(0), "0"))
+	_, err := strconv.ParseUint(number, 10, 32)
+	return found && err == nil
+}
+
+// openPatience is how long verify waits for a server that does not answer about the log.
+const openPatience = 15 * time.Second
 
 // open opens the log, which must be there.
-func (v *verification) open(ctx context.Context, dial func() (*nats.Conn, error)) (*jetstream.Store, func(), error) {
-	var conns []*nats.Conn
-	closeAll := func() {
-		for _, nc := range conns {
-			nc.Close()
-		}
+func (v *verification) open(ctx context.Context, nc *nats.Conn) (*jetstream.Store, error) {
+	ctx, cancel := context.WithTimeout(ctx, openPatience)
+	defer cancel()
+	store, err := jetstream.Open(ctx, jetstream.Config{
+		Context: v.context, Existing: true, Read: []*nats.Conn{nc}, Logger: slog.New(slog.DiscardHandler),
+	})
+	if errors.Is(err, jetstream.ErrNoLog) {
+		return nil, fmt.Errorf("there is no log of a context %q here: name the context with --context", v.context)
 	}
-	for range 2 {
-		nc, err := dial()
-		if err != nil {
-			closeAll()
-			return nil, nil, fmt.Errorf("connect to the NATS server that has the log: %w", err)
-		}
-		conns = append(conns, nc)
-	}
-	store, err := openExisting(ctx, v.context, conns[0], conns[1])
-	if err != nil {
-		closeAll()
-		return nil, nil, err
-	}
-	return store, func() { store.Close(); closeAll() }, nil
-}
-
-func openExisting(ctx context.Context, c messages.Context, publish, read *nats.Conn) (*jetstream.Store, error) {
-	js, err := natsjs.New(read)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := js.Stream(ctx, c.LogStream(0)); err != nil {
-		if errors.Is(err, natsjs.ErrStreamNotFound) {
-			return nil, fmt.Errorf("there is no log of a context %q here: name the context with --context", c)
-		}
-		return nil, fmt.Errorf("look for the log of %s: %w", c, err)
-	}
-	return jetstream.Open(ctx, jetstream.Config{Context: c, Publish: publish, Read: []*nats.Conn{read}})
+	return store, err
 }
 
 func (v *verification) report(f persistence.Finding) error {
@@ -212,7 +278,7 @@ func (v *verification) summarise(r persistence.Verified) error {
 		return err
 	}
 	if r.Findings > 0 {
-		return cli.Told(fmt.Errorf("%s", found(r.Findings)))
+		return &foundError{r.Findings}
 	}
 	return nil
 }

@@ -38,10 +38,10 @@ func (c *Cluster) addTo(o *server.Options) error {
 	return nil
 }
 
-// ClusterSize is the number of servers of the cluster, running or not: 1 for a
+// clusterSize is the number of servers of the cluster, running or not: 1 for a
 // server that is alone. It is also how many replicas a stream can have, up to
 // JetStream's limit of 5.
-func (s *Server) ClusterSize() int {
+func (s *Server) clusterSize() int {
 	if s.cfg.Cluster == nil {
 		return 1
 	}
@@ -200,7 +200,7 @@ func (s *Server) awaitReplicas(ctx context.Context) error {
 		return fmt.Errorf("open JetStream: %w", err)
 	}
 	return s.poll(ctx, func(ctx context.Context) error {
-		return probeReplicas(ctx, js, min(s.ClusterSize(), 5))
+		return probeReplicas(ctx, js, min(s.clusterSize(), 5))
 	})
 }
 

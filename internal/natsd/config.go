@@ -42,6 +42,11 @@ type Config struct {
 	// MaxPayload is the largest message, headers included, in bytes: at most
 	// 8 MiB, default 1 MiB.
 	MaxPayload int32
+	// CheckBlocksOf, when set, picks the streams whose blocks are read before
+	// the server starts, which it then does not on a block that it would not
+	// survive: [ErrDamagedBlock]. That takes as long as the disk does, so it
+	// is for those who are going to read everything.
+	CheckBlocksOf func(stream string) bool
 	// TLS, when set, is required of clients that connect to Listen.
 	TLS *tls.Config
 	// Cluster makes the server a member of a JetStream cluster. Nil means
@@ -69,6 +74,30 @@ type Cluster struct {
 	Secret string
 	// TLS, when set, is used between members in both directions.
 	TLS *tls.Config
+}
+
+// A FieldError says what is wrong with a field of a [Config], and what to do.
+type FieldError struct {
+	// Field is the wrong one, and Other, if not empty, the one that it does not
+	// go with.
+	Field, Other string
+	// Problem is the sentence. It names no field.
+	Problem string
+}
+
+// Error begins with the fields.
+func (e *FieldError) Error() string {
+	if e.Other != "" {
+		return e.Field + " and " + e.Other + ": " + e.Problem
+	}
+	return e.Field + ": " + e.Problem
+}
+
+// Validate finds what a server cannot be started with, without looking at
+// anything but c. The error about a field that clients see is a *[FieldError].
+func (c Config) Validate() error {
+	_, err := c.withDefaults()
+	return err
 }
 
 var contextToken = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
@@ -102,24 +131,26 @@ func (c Config) withDefaults() (Config, error) {
 
 func (c Config) validateClients() error {
 	if (c.ClientUser == "") != (c.ClientPassword == "") {
-		return errors.New("ClientUser and ClientPassword: set both or neither")
+		return &FieldError{Field: "ClientUser", Other: "ClientPassword", Problem: "give both or neither"}
 	}
 	if isReservedUser(c.ClientUser) {
-		return fmt.Errorf("ClientUser %q is a user of Holdfast's own: choose another name", c.ClientUser)
+		return &FieldError{Field: "ClientUser", Problem: fmt.Sprintf("%q is a user of Holdfast's own: choose another name", c.ClientUser)}
 	}
 	if len(c.ClientPassword) > 72 {
-		return fmt.Errorf("ClientPassword has %d bytes: choose one of at most 72", len(c.ClientPassword))
+		return &FieldError{Field: "ClientPassword", Problem: fmt.Sprintf("it has %d bytes: choose one of at most 72", len(c.ClientPassword))}
 	}
 	if c.Listen == "" {
 		return nil
 	}
 	host, _, err := splitAddress(c.Listen)
 	if err != nil {
-		return fmt.Errorf("Listen %q: %w", c.Listen, err)
+		return &FieldError{Field: "Listen", Problem: fmt.Sprintf("%q: %v", c.Listen, err)}
 	}
 	if c.ClientPassword == "" && !isLoopback(host) {
-		return fmt.Errorf("Listen %q can be reached from other machines, but ClientPassword is empty:"+
-			" set ClientUser and ClientPassword, or listen on 127.0.0.1", c.Listen)
+		return &FieldError{
+			Field: "Listen", Other: "ClientPassword",
+			Problem: fmt.Sprintf("%q can be reached from other machines: give clients a name and a password to log in with, or listen on 127.0.0.1", c.Listen),
+		}
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func TestConfigRefused(t *testing.T) {
 		{"WildcardContext", func(c *natsd.Config) { c.Context = ">" }, []string{`Context ">"`, "letters"}},
 		{"DottedContext", func(c *natsd.Config) { c.Context = "a.b" }, []string{`Context "a.b"`, "letters"}},
 		{"ReservedContext", func(c *natsd.Config) { c.Context = "_INBOX" }, []string{`Context "_INBOX"`, "first"}},
-		{"NoPort", func(c *natsd.Config) { c.Listen = "127.0.0.1" }, []string{`Listen "127.0.0.1"`, "host:port"}},
+		{"NoPort", func(c *natsd.Config) { c.Listen = "127.0.0.1" }, []string{`Listen: "127.0.0.1"`, "host:port"}},
 		{"WrongPort", func(c *natsd.Config) { c.Listen = "127.0.0.1:65536" }, []string{`"65536"`, "65535"}},
 		{"PayloadTooLarge", func(c *natsd.Config) { c.MaxPayload = 8<<20 + 1 }, []string{"MaxPayload", "8388608"}},
 		{"PayloadNegative", func(c *natsd.Config) { c.MaxPayload = -1 }, []string{"MaxPayload"}},

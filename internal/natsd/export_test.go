@@ -29,3 +29,9 @@ func (s *Server) LockFile() *os.File { return s.lock.file }
 
 // AwaitReplicas returns when a stream can have a replica on every member.
 func (s *Server) AwaitReplicas(ctx context.Context) error { return s.awaitReplicas(ctx) }
+
+// ClusterSize is the number of servers of the cluster, running or not.
+func (s *Server) ClusterSize() int { return s.clusterSize() }
+
+// ErrUnrecovered is the error of a start on a folder that cannot all be served.
+var ErrUnrecovered = errUnrecovered

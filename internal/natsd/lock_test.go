@@ -121,6 +121,7 @@ func TestFolderIsFreeAfterKill(t *testing.T) {
 	if err := cmd.Wait(); err == nil {
 		t.Error("child ended by itself")
 	}
+	cfg.CheckBlocksOf = isLog
 	s := start(t, cfg)
 	if got := count(t, connect(t, s, natsd.Node)); got != 50 {
 		t.Errorf("%d messages after the kill, want the 50 that were acknowledged", got)

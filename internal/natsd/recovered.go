@@ -11,9 +11,9 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// ErrUnrecovered is the error of a start on a folder with messages that the
+// errUnrecovered is the error of a start on a folder with messages that the
 // server does not serve, because what describes their stream is damaged.
-var ErrUnrecovered = errors.New("stored stream cannot be served")
+var errUnrecovered = errors.New("stored stream cannot be served")
 
 // checkRecovered refuses what the server passes over with a warning: a stream
 // that it cannot read is absent, and would be made anew as if nothing had ever
@@ -53,7 +53,7 @@ func (s *Server) checkRecovered() error {
 		if stored {
 			return fmt.Errorf("%w: %s in %s holds messages (the server says: %s);"+
 				" restore the folder from a backup, or move it away to do without it",
-				ErrUnrecovered, name, folder, strings.Join(s.log.warned(), "; "))
+				errUnrecovered, name, folder, strings.Join(s.log.warned(), "; "))
 		}
 	}
 	return nil

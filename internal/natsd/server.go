@@ -50,8 +50,9 @@ type Server struct {
 // what is stored), and on an error it leaves nothing behind but files. ctx has
 // no part in the server's life afterwards.
 //
-// The error is [ErrFolderInUse] when another server owns the folder, it is
-// syscall.EADDRINUSE when a port is taken, and otherwise says what the server
+// The error is [ErrFolderInUse] when another server owns the folder,
+// syscall.EADDRINUSE when a port is taken, [ErrDamagedBlock] when
+// Config.CheckBlocksOf has it found one, and otherwise says what the server
 // said. A server that finds data which it cannot serve does not start.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	cfg, err := cfg.withDefaults()
@@ -77,6 +78,9 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 
 func (s *Server) run(ctx context.Context) error {
 	if err := removeAdmin(s.cfg.DataDir); err != nil {
+		return err
+	}
+	if err := s.checkBlocks(ctx); err != nil {
 		return err
 	}
 	o, err := s.options()
