@@ -131,7 +131,7 @@ func TestVerifyFindsADamagedBlock(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := binary.LittleEndian.Uint32(b) &^ (1 << 31) // the first record's size
-	b[second+4+5] ^= 1                                   // in the sixth byte of its sequence
+	b[second+4+2] ^= 0x40                                // in the third byte of its sequence
 	if err := os.WriteFile(block, b, 0o600); err != nil {
 		t.Fatal(err)
 	}

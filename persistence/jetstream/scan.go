@@ -153,6 +153,9 @@ func (s *Store) lastMatching(ctx context.Context, p *partition, filter string) (
 // Its error is errTimeout when none comes for too long.
 func (s *Store) records(ctx context.Context, p *partition, msgs jetstream.MessagesContext) func() (persistence.Record, uint64, error) {
 	return func() (persistence.Record, uint64, error) {
+		if err := context.Cause(ctx); err != nil { // Next would still give what has come already, or not
+			return persistence.Record{}, 0, err
+		}
 		ctx, cancel := context.WithTimeoutCause(ctx, max(s.readTimeout, scanPatience), errTimeout)
 		defer cancel()
 		m, err := msgs.Next(jetstream.NextContext(ctx))

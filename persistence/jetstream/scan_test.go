@@ -1,6 +1,8 @@
 package jetstream_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -99,5 +101,24 @@ func TestScanKeepsLittleOnItsWay(t *testing.T) {
 	t.Logf("%d MiB were on their way", most>>20)
 	if most > bound {
 		t.Errorf("%d bytes were on their way, want %d at the most", most, bound)
+	}
+}
+
+// A scan ends with its context, also when more has come already.
+func TestScanEndsWithItsContext(t *testing.T) {
+	s := startServers(t, 1, func(c *natsd.Config) { c.RelaxedSync = true })
+	read := s.connect(t, 0)
+	store := s.open(t, jetstream.Config{Context: "ends", Read: []*nats.Conn{read}})
+	appendMany(t, store, 2, nil)
+	for range 10 { // Go chooses among what is ready at random
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := store.Scan(ctx, persistence.ScanOptions{}, func(persistence.Record) error {
+			atRest(read)
+			cancel()
+			return nil
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("it ends with %v", err)
+		}
 	}
 }
