@@ -97,13 +97,15 @@ func (r *registry) all() []*aggregate {
 	return out
 }
 
-// waitEmpty waits until no aggregate is active, or ctx ends.
+// waitEmpty waits until no aggregate is active, or ctx ends; if both is so, it returns nil.
 func (r *registry) waitEmpty(ctx context.Context) error {
 	for r.len() > 0 {
 		select {
 		case <-r.empty:
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			if r.len() > 0 {
+				return context.Cause(ctx)
+			}
 		}
 	}
 	r.signalEmpty() // to whoever else waits

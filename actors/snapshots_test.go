@@ -62,7 +62,10 @@ func TestStopDoesNotWaitForSnapshots(t *testing.T) {
 	eventually(t, "nothing is active", func() bool { return f.Stats().Active == 0 })
 	cancel()
 	select {
-	case <-stopped:
+	case err := <-stopped:
+		if err != nil {
+			t.Errorf("Stop says %v although nothing but snapshots was dropped", err)
+		}
 	case <-time.After(20 * time.Second):
 		t.Fatal("Stop waits longer than its context")
 	}

@@ -35,8 +35,8 @@ All of it, or what belongs to one type or one aggregate.
 A node may be running on the data folder or not. Nothing is added to the log.
 Each finding is told with its place.
 
-Exit codes: 0 nothing was found, 1 something was, or it could not be looked, 2 wrong
-usage. The last line of --json has "findings" when it was looked, and "error" when not.`,
+Exit codes: 0 nothing was found, 1 it could not be looked, 2 wrong usage, 4 something
+was found. The last line of --json has "findings" when it was looked, and "error" when not.`,
 		Example: fmt.Sprintf(`  %[1]s verify --data /var/lib/bank --context bank
   %[1]s verify account
   %[1]s verify account/a-1 --json
@@ -51,7 +51,7 @@ usage. The last line of --json has "findings" when it was looked, and "error" wh
 				return cli.Usage(err)
 			}
 			v.out, v.progress = cmd.OutOrStdout(), io.Discard
-			if cfg.Terminal && !v.json {
+			if cfg.ErrTerminal {
 				v.progress = cmd.ErrOrStderr()
 			}
 			return v.tell(v.run(cmd.Context()))
@@ -112,17 +112,26 @@ func (v *verification) parse(args []string) error {
 
 // tell has an error among the JSON documents, if these are wanted.
 func (v *verification) tell(err error) error {
+	if err == nil {
+		return nil
+	}
 	if _, told := errors.AsType[*foundError](err); told {
-		return cli.Told(err)
+		return cli.End(exitFindings, true, err)
 	}
-	if err == nil || !v.json {
-		return err
+	code := cli.ExitFailure
+	if errors.Is(err, natsd.ErrDamagedBlock) {
+		code = exitFindings
 	}
-	if err := writeJSON(v.out, map[string]any{"error": map[string]any{"code": "failed", "message": err.Error()}}); err != nil {
-		return err
+	if v.json {
+		if err := writeJSON(v.out, map[string]any{"error": map[string]any{"code": "failed", "message": err.Error()}}); err != nil {
+			return err
+		}
 	}
-	return cli.Told(err)
+	return cli.End(code, v.json, err)
 }
+
+// exitFindings is verify's exit code when something is wrong with the log.
+const exitFindings = 4
 
 // A foundError says that there are findings, which have been told.
 type foundError struct{ findings uint64 }

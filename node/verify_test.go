@@ -47,8 +47,8 @@ func TestVerify(t *testing.T) {
 	}
 
 	forge(t, c.Data)
-	check("after a forgery", cli.ExitFailure, "undecodable")
-	check("after a forgery, as JSON", cli.ExitFailure, `"finding":"undecodable"`, "--json")
+	check("after a forgery", 4, "undecodable")
+	check("after a forgery, as JSON", 4, `"finding":"undecodable"`, "--json")
 	check("another", cli.ExitFailure, "nothing of account/bob", "account/bob")
 }
 
@@ -135,7 +135,7 @@ func TestVerifyFindsADamagedBlock(t *testing.T) {
 	if err := os.WriteFile(block, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, errs, code := run("verify", "--data", c.Data); code != cli.ExitFailure || !strings.Contains(errs, block) || !strings.Contains(errs, fmt.Sprintf("offset %d", second)) {
+	if out, errs, code := run("verify", "--data", c.Data); code != 4 || !strings.Contains(errs, block) || !strings.Contains(errs, fmt.Sprintf("offset %d", second)) {
 		t.Errorf("exit code %d, want the place in\n%s%s", code, out, errs)
 	}
 }

@@ -39,12 +39,18 @@ that is rejected or malformed is listed, and the others go on. A line that fails
 be tried again stops the lines that follow it in the same aggregate.
 
 apply can be stopped or killed at any time: run it again and it goes on, and nothing
-takes effect twice. For that it keeps FILE.ndjson.progress until all is done. A line
-without an id gets one of its number and content, so a second file whose line of the
-same number is the same is a repetition of the first: give each its own --batch if it
-is not meant to be. From standard input no progress is kept: sending it again is safe
-only as far as an aggregate remembers, which is its last 1,024 commands.
-` + exitHelp + `
+takes effect twice. For that it keeps FILE.ndjson.progress beside the file, also when all
+is done: a file that is applied once more sends nothing, and tells the outcomes again.
+A changed file, or another server, is refused while the progress file is there; --restart
+begins anew, and lines may then take effect again if their ids have been forgotten: an
+aggregate remembers its last 1,024 commands.
+
+A line without an id gets one of the line's number and content, so inserting or deleting
+lines moves the ids of those that follow: give your own "id" to be independent of that.
+A second file whose line of the same number is the same is a repetition of the first:
+give each its own --batch if it is not meant to be. From standard input no progress is
+kept: sending it again is safe only as far as an aggregate remembers.
+` + exitHelp + rejectedHelp + `
 When lines were rejected and nothing else went wrong, it is 3.`,
 		Example: strings.ReplaceAll(`  node apply payments.ndjson
   node apply payments.ndjson --concurrency 256 --json > problems.ndjson
@@ -57,7 +63,7 @@ When lines were rejected and nothing else went wrong, it is 3.`,
 	fs := cmd.Flags()
 	o.bind(fs, applyTimeout, "how long to go on trying, for each line")
 	fs.IntVar(&o.concurrency, "concurrency", defaultConcurrency, "`number` of lines, each of another aggregate, under way at the most")
-	fs.BoolVar(&o.restart, "restart", false, "forget the progress of an earlier run and begin with the first line")
+	fs.BoolVar(&o.restart, "restart", false, "forget the progress of earlier runs and begin anew; lines whose ids are forgotten take effect again")
 	fs.BoolVar(&o.encoded, "encoded", false, "the ids of the file are in their encoded form already (=20 for a space)")
 	fs.StringVar(&o.batch, "batch", "", "`name` that goes into the ids of lines without one")
 	fs.StringVar(&o.user, "user", "", "`name` of the user on whose behalf lines that name none are sent")
@@ -84,14 +90,15 @@ func applyInput(ctx context.Context, cfg Config, o *applyOptions) error {
 		return err
 	}
 	defer c.close()
-	r := o.newRun(cfg, c, cfg.In, record{}, 0)
-	return o.conclude(cfg, r, r.apply(ctx), nil)
+	r := o.newRun(cfg, c, cfg.In, nil)
+	return o.conclude(r, r.apply(ctx), "")
 }
 
+// applyFile applies a file that can be read twice.
 func applyFile(ctx context.Context, cfg Config, o *applyOptions, path string) error {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
-		return usagef("FILE: %w", err)
+		return err
 	}
 	defer func() { _ = f.Close() }() // it was only read
 	if err := lockFile(f); err != nil {
@@ -101,47 +108,63 @@ func applyFile(ctx context.Context, cfg Config, o *applyOptions, path string) er
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	progress := progressOf(path)
-	begun, err := o.begin(progress, s)
-	if err != nil {
-		return err
-	}
-	c, err := connect(ctx, cfg, &o.options)
-	if err != nil {
-		return err
-	}
-	defer c.close()
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	if err := progress.save(begun); err != nil {
+	head := header{Format: progressFormat, Server: o.servers(), Context: o.context, Encoded: o.encoded, Batch: o.batch, Sum: s.sum}
+	record := &progress{path: path + ".progress"}
+	begun := noOutcomes(s.lines)
+	if !o.restart {
+		earlier, ok, err := record.load(head, s.lines)
+		if err != nil {
+			return err
+		}
+		if ok {
+			begun = earlier
+		}
+	}
+	var c *client
+	if !begun.all() {
+		if c, err = connect(ctx, cfg, &o.options); err != nil {
+			return err
+		}
+		defer c.close()
+	}
+	defer record.close()
+	if err := record.open(head, begun); err != nil {
 		return err
 	}
-	r := o.newRun(cfg, c, &sumReader{in: f, want: s.sum, h: sha256.New()}, begun, s.lines)
-	r.save = progress.save
-	return o.conclude(cfg, r, r.apply(ctx), &progress)
+	r := o.newRun(cfg, c, &sumReader{in: f, want: s.sum, h: sha256.New()}, begun)
+	r.record = record
+	return o.conclude(r, r.apply(ctx), record.path)
 }
 
-// begin gives the record with which a run on the file begins.
-func (o *applyOptions) begin(progress progressFile, s survey) (record, error) {
-	begin := record{Format: recordFormat, Context: o.context, Encoded: o.encoded, Batch: o.batch, Sum: s.sum}
-	if o.restart {
-		return begin, nil
+// openRegular opens FILE, which is read twice.
+func openRegular(path string) (*os.File, error) {
+	// Opening a pipe that nobody writes to would take forever.
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, usagef("FILE: %w", err)
+	case info.IsDir():
+		return nil, usagef("FILE: %s is a folder", path)
+	case !info.Mode().IsRegular():
+		return nil, usagef("FILE: %s is not a regular file, so no progress can be kept of it: pipe it in with '-'", path)
 	}
-	r, ok, err := progress.load()
-	if err != nil || !ok {
-		return begin, err
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, usagef("FILE: %w", err)
 	}
-	return r, progress.fits(r, begin)
+	return f, nil
 }
 
-func (o *applyOptions) newRun(cfg Config, c *client, in io.Reader, begun record, lines int) *run {
+func (o *applyOptions) newRun(cfg Config, c *client, in io.Reader, begun outcomes) *run {
 	return &run{
 		in:       in,
 		format:   o.format,
 		begun:    begun,
-		schedule: newSchedule(defaultLimits, lines > 0, begun),
-		report:   newReport(cfg, o.json, begun, lines),
+		schedule: newSchedule(defaultLimits, begun != nil),
+		report:   newReport(cfg, o.json, begun),
 		workers:  o.concurrency,
 		send: func(ctx context.Context, l *line, failing func()) (acceptance, error) {
 			return c.send(ctx, l.cmd, func(time.Duration, *callError) { failing() })
@@ -149,22 +172,19 @@ func (o *applyOptions) newRun(cfg Config, c *client, in io.Reader, begun record,
 	}
 }
 
-// conclude reports, removes the progress file when all lines are settled, and gives
-// the error that the exit code is made of.
-func (o *applyOptions) conclude(cfg Config, r *run, cause error, progress *progressFile) error {
+// conclude reports, and gives the error that the exit code is made of. progress is the
+// path of the progress file, if there is one.
+func (o *applyOptions) conclude(r *run, cause error, progress string) error {
 	complete := cause == nil && r.report.open == 0
-	if complete && progress != nil {
-		cause = progress.remove()
-	}
-	s, err := r.report.finish(progress != nil && !complete, cause)
+	s, err := r.report.finish(progress != "" && !complete, cause)
 	if err != nil {
 		return err
 	}
 	switch {
 	case cause != nil:
-		return o.told(ExitFailure, fmt.Errorf("%w%s", cause, goOn(cfg, progress)))
+		return o.told(ExitFailure, fmt.Errorf("%w%s", cause, goOn(progress)))
 	case s.Open > 0:
-		return o.told(ExitFailure, fmt.Errorf("%d lines have failed and may be tried again%s", s.Open, goOn(cfg, progress)))
+		return o.told(ExitFailure, fmt.Errorf("%d lines have failed and may be tried again%s", s.Open, goOn(progress)))
 	case s.Failed+s.Malformed > 0:
 		return &endError{code: ExitFailure, told: true, err: errors.New("lines have failed")}
 	case s.Rejected > 0:
@@ -178,11 +198,11 @@ func (o *applyOptions) told(code int, err error) error {
 	return &endError{code: code, told: o.json, err: err}
 }
 
-func goOn(cfg Config, progress *progressFile) string {
-	if progress == nil {
+func goOn(progress string) string {
+	if progress == "" {
 		return "; of standard input no progress is kept"
 	}
-	return fmt.Sprintf("; run the same command again to go on (%s knows where)", progress.path)
+	return fmt.Sprintf("; run the same command again to go on (%s knows where)", progress)
 }
 
 // A sumReader fails at the end when the content is not what it was.
@@ -197,7 +217,7 @@ func (r *sumReader) Read(p []byte) (int, error) {
 	n, err := r.in.Read(p)
 	r.h.Write(p[:n])
 	if errors.Is(err, io.EOF) && hex.EncodeToString(r.h.Sum(nil)) != r.want {
-		return n, errors.New("the file was changed while it was being applied")
+		return n, errChanged
 	}
 	return n, err
 }

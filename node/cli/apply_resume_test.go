@@ -49,9 +49,6 @@ func TestApplyLetsOneBadAggregateStandAlone(t *testing.T) {
 		t.Errorf("the second time it sends %d lines, want the 3 that failed", n)
 	}
 	checkOrder(t, s)
-	if exists(file + ".progress") {
-		t.Error("all is settled, and the progress file is still there")
-	}
 }
 
 func TestApplyStopsWhenNobodyAnswers(t *testing.T) {
@@ -179,8 +176,8 @@ func TestMalformedLinesCountOnceOverSeveralRuns(t *testing.T) {
 	file := writeLines(t, depositLines(1, 1)[0], "not JSON")
 	tm.run("apply", file)
 	got := tm.run("apply", file)
-	if want := "malformed             1\n"; got.code != 1 || !strings.Contains(got.out, want) || strings.Contains(got.out, "not JSON") {
-		t.Errorf("the second time: got %+v, want exit code 1, %q and the line not listed again", got, want)
+	if want := "malformed             1\n"; got.code != 1 || !strings.Contains(got.out, want) || strings.Count(got.out, "line 2: it is not JSON") != 1 {
+		t.Errorf("the second time: got %+v, want exit code 1, %q and the line listed once", got, want)
 	}
 }
 
@@ -199,6 +196,7 @@ func TestApplyRefusesAChangedFile(t *testing.T) {
 		{[]string{"--batch", "b"}, `the earlier run was with --batch ""`},
 		{[]string{"--encoded"}, "the earlier run was with --encoded=false"},
 		{[]string{"--context", "shop"}, "the earlier run was with --context demo"},
+		{[]string{"--server", "127.0.0.1:1"}, "the earlier run was with --server " + s.server.ClientURL()},
 	} {
 		if got := tm.run(append([]string{"apply", file}, c.args...)...); got.code != 1 || !strings.Contains(got.err, c.want) || !strings.Contains(got.err, "--restart") {
 			t.Errorf("apply %v: got %+v, want exit code 1 and %q", c.args, got, c.want)
@@ -229,17 +227,41 @@ func change(t *testing.T, file, more string) {
 
 func TestApplyNoticesAChangeUnderItsHands(t *testing.T) {
 	t.Parallel()
-	s := startStub(t)
-	file := writeLines(t, depositLines(9_500, 50)...)
-	s.onCommand(func(n int, _ *nats.Msg) fault {
-		if n == 1 {
+	for name, change := range map[string]func(t *testing.T, file string){
+		"a line more": func(t *testing.T, file string) {
+			t.Helper()
 			change(t, file, `{"ref":"account/a-9","command":"Deposit"}`)
-		}
-		return fault{}
-	})
-	got := newTerminal(t, s).run("apply", file)
-	if got.code != 1 || !strings.Contains(got.err, "the file was changed while it was being applied") || !exists(file+".progress") {
-		t.Errorf("got %+v, want exit code 1 and the reason", got)
+		},
+		"another line": changeLast,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startStub(t)
+			file := writeLines(t, depositLines(9_500, 50)...)
+			s.onCommand(func(n int, _ *nats.Msg) fault {
+				if n == 1 {
+					change(t, file)
+				}
+				return fault{}
+			})
+			got := newTerminal(t, s).run("apply", file)
+			if got.code != 1 || !strings.Contains(got.err, "the file was changed while it was being applied") || !exists(file+".progress") {
+				t.Errorf("got %+v, want exit code 1 and the reason", got)
+			}
+		})
+	}
+}
+
+// changeLast changes the last line and no other, nor the length.
+func changeLast(t *testing.T, file string) {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err == nil {
+		b[len(b)-4] ^= 1 // a digit of the amount, before }}
+		err = os.WriteFile(file, b, 0o600)
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -247,11 +269,18 @@ func TestApplyMistrustsABrokenProgressFile(t *testing.T) {
 	t.Parallel()
 	tm := newTerminal(t, startStub(t))
 	file := writeLines(t, depositLines(3, 1)...)
+	tm.must("apply", file)
+	good, err := os.ReadFile(file + ".progress")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct{ content, want string }{
-		"empty":       {"", "it cannot be read"},
-		"cut off":     {`{"format":1,"sha`, "it cannot be read"},
-		"next format": {`{"format":2,"context":"demo"}`, "its format 2 is unknown to this build, which reads 1"},
-		"unknown key": {`{"format":1,"more":true}`, `unknown field "more"`},
+		"empty":           {"", "it cannot be read"},
+		"cut off":         {`{"format":1,"sha`, "it cannot be read"},
+		"next format":     {`{"format":3,"context":"demo"}`, "its format 3 is unknown to this build, which reads 2"},
+		"a line less":     {string(good[:len(good)-1]), "it has the outcomes of 2 lines, and the file has 3"},
+		"a line more":     {string(good) + ".", "it has the outcomes of 4 lines, and the file has 3"},
+		"unknown outcome": {string(good[:len(good)-2]) + "o.", "the outcome of line 2 is unknown"},
 	} {
 		if err := os.WriteFile(file+".progress", []byte(c.content), 0o600); err != nil {
 			t.Fatal(err)

@@ -37,7 +37,9 @@ type callError struct {
 // Error gives the sentence for a person, with what to do next.
 func (e *callError) Error() string {
 	text := e.Message
-	if e.Status != 0 && e.Status != statusTooLarge || e.Code == "error" {
+	// What a node answers is told with its code. What this client says without an answer
+	// needs none, and its own 413, for data that cannot be sent, is not told apart from a node's.
+	if e.Status != 0 && e.Status != statusTooLarge {
 		text = e.Code + ": " + e.Message
 	}
 	if e.Ref != "" {

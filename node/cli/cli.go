@@ -26,8 +26,11 @@ const (
 	ExitRejected = 3
 )
 
-const exitHelp = `
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 rejected by the domain.`
+const (
+	exitHelp = `
+Exit codes: 0 done, 1 failed, 2 wrong usage`
+	rejectedHelp = `, 3 rejected by the domain.`
+)
 
 // Config is what the verbs have of the world. The zero value is the process's own
 // streams, taken for files and not for a terminal; see [Standard].
@@ -37,8 +40,10 @@ type Config struct {
 	// In, Out and Err are the streams; Out has results, Err has what people are told.
 	In       io.Reader
 	Out, Err io.Writer
-	// Terminal says that a person watches Out: colours and a progress bar may be used.
+	// Terminal says that a person watches Out: colours may be used.
 	Terminal bool
+	// ErrTerminal says that a person watches Err: colours and a progress bar may be used.
+	ErrTerminal bool
 	// Getenv reads an environment variable. Default os.Getenv.
 	Getenv func(string) string
 	// Now is the clock. Default time.Now.
@@ -49,7 +54,11 @@ type Config struct {
 
 // Standard is the process's own streams and clock.
 func Standard(program string) Config {
-	return Config{Program: program, Terminal: term.IsTerminal(int(os.Stdout.Fd()))}.withDefaults()
+	return Config{
+		Program:     program,
+		Terminal:    term.IsTerminal(int(os.Stdout.Fd())),
+		ErrTerminal: term.IsTerminal(int(os.Stderr.Fd())),
+	}.withDefaults()
 }
 
 func (c Config) withDefaults() Config {
@@ -147,6 +156,7 @@ func (c Config) tell(cmd *cobra.Command, err error) int {
 
 func (c Config) headline(end *endError) string {
 	text := printable(end.Error())
+	c.Terminal = c.ErrTerminal
 	if end.code == ExitRejected {
 		return c.paint(yellow, "rejected: ") + text
 	}

@@ -93,7 +93,7 @@ func checkData(data []byte) error {
 type acceptance struct {
 	Ref       string   `json:"ref"`
 	ID        string   `json:"id"`
-	Version   number   `json:"version"`
+	Version   uint64   `json:"version"`
 	Position  string   `json:"position"`
 	Events    []string `json:"events"`
 	Duplicate bool     `json:"duplicate"`

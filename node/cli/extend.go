@@ -30,5 +30,6 @@ func ReadEnv(fs *pflag.FlagSet, getenv func(string) string) error {
 // Usage marks an error as one of the command line: [ExitUsage].
 func Usage(err error) error { return usage(err) }
 
-// Told marks an error that the command itself has told already: [ExitFailure].
-func Told(err error) error { return &endError{code: ExitFailure, told: true, err: err} }
+// End gives an error its exit code. What the command itself has told already is not told
+// again.
+func End(code int, told bool, err error) error { return &endError{code: code, told: told, err: err} }

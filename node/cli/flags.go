@@ -87,7 +87,7 @@ func (o *options) check() error {
 		return errors.New("--password: it needs --login (variables of the environment count)")
 	}
 	for one := range strings.SplitSeq(o.server, ",") {
-		u, err := url.Parse(strings.TrimSpace(one))
+		u, err := parseServer(one)
 		if err != nil {
 			// The error of url.Parse repeats the text, which may hold a password.
 			return errors.New("--server: it is not a URL: want " + defaultServer)
@@ -99,15 +99,35 @@ func (o *options) check() error {
 	return nil
 }
 
+// parseServer reads one of the servers as NATS does: the scheme may be missing.
+func parseServer(one string) (*url.URL, error) {
+	if one = strings.TrimSpace(one); !strings.Contains(one, "://") {
+		one = "nats://" + one
+	}
+	return url.Parse(one)
+}
+
 // servers gives the URLs of --server without passwords.
 func (o *options) servers() string {
 	var out []string
 	for one := range strings.SplitSeq(o.server, ",") {
-		if u, err := url.Parse(strings.TrimSpace(one)); err == nil {
+		if u, err := parseServer(one); err == nil {
 			out = append(out, u.Redacted())
 		}
 	}
 	return strings.Join(out, ", ")
+}
+
+// checkGiven refuses flags that were given nothing, as a variable that is not set gives
+// it: what was to be said with them would be lost without a word.
+func checkGiven(fs *pflag.FlagSet) error {
+	var errs []error
+	fs.Visit(func(f *pflag.Flag) {
+		if f.Value.Type() == "string" && f.Value.String() == "" {
+			errs = append(errs, fmt.Errorf("--%s: it is given and empty: leave it out, or give it a value (is a variable not set?)", f.Name))
+		}
+	})
+	return errors.Join(errs...)
 }
 
 // runner makes the RunE of a verb: it reads the environment, checks the common
@@ -115,6 +135,9 @@ func (o *options) servers() string {
 func (c Config) runner(o *options, run func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := readEnv(cmd.Flags(), c.Getenv); err != nil {
+			return usage(err)
+		}
+		if err := checkGiven(cmd.Flags()); err != nil {
 			return usage(err)
 		}
 		if err := o.check(); err != nil {

@@ -25,7 +25,7 @@ type getOptions struct {
 // A view is an aggregate's state, as get prints it.
 type view struct {
 	Ref      string          `json:"ref"`
-	Version  number          `json:"version"`
+	Version  uint64          `json:"version"`
 	Position string          `json:"position"`
 	Time     string          `json:"time"`
 	State    json.RawMessage `json:"state"`
@@ -38,7 +38,7 @@ func getCommand(cfg Config) *cobra.Command {
 		Short: "Show an aggregate's state, now or as it was",
 		Long: `Show the durable state of the aggregate REF, written type/id: as it is now, as it was at
 a time, or as it was at a version.
-` + exitHelp,
+` + exitHelp + ".",
 		Example: strings.ReplaceAll(`  node get account/a-1
   node get account/a-1 --as-of 2026-03-14T09:26:53Z
   node get account/a-1 --as-of-version 3 --json`, "  node", "  "+cfg.Program),

@@ -33,12 +33,12 @@ type historyOptions struct {
 // A historyPage is a node's answer.
 type historyPage struct {
 	Events []json.RawMessage `json:"events"`
-	Next   number            `json:"next"`
+	Next   uint64            `json:"next"`
 }
 
 // A historyEvent is of an event what the table shows.
 type historyEvent struct {
-	Version number          `json:"version"`
+	Version uint64          `json:"version"`
 	Time    string          `json:"time"`
 	Type    string          `json:"type"`
 	User    string          `json:"user"`
@@ -54,7 +54,7 @@ func historyCommand(cfg Config) *cobra.Command {
 		Long: `Show the events of the aggregate REF, written type/id, in order: version, time, event,
 user, command and the beginning of the data. With --json each event is one document
 with all that is known of it.
-` + exitHelp,
+` + exitHelp + ".",
 		Example: strings.ReplaceAll(`  node history account/a-1
   node history account/a-1 --from 200 --limit 50
   node history account/a-1 --all --json`, "  node", "  "+cfg.Program),
@@ -105,7 +105,7 @@ func runHistory(ctx context.Context, cfg Config, o *historyOptions, arg string) 
 		if page.Next == 0 {
 			return nil
 		}
-		from = uint64(page.Next)
+		from = page.Next
 		if !o.all && shown >= o.limit {
 			_, err := fmt.Fprintf(cfg.Err, "there is more: --from %d goes on, --all shows everything\n", from)
 			return err
@@ -119,11 +119,8 @@ func (c *client) historyPage(ctx context.Context, subject messages.Subject, from
 	if err := c.ask(ctx, request{subject: subject, body: body}, &page); err != nil {
 		return page, err
 	}
-	if page.Next != 0 && uint64(page.Next) <= from {
-		return page, &callError{
-			Ref: messages.FormatRef(subject.Type, subject.ID), Status: statusInternal, Code: "unreadable",
-			Message: fmt.Sprintf("after the page from version %d the node names %d as the next: do its release and this one fit together?", from, page.Next),
-		}
+	if page.Next != 0 && page.Next <= from { // it would go on for ever
+		return page, fmt.Errorf("after the page from version %d the node names %d as the next", from, page.Next)
 	}
 	return page, nil
 }
@@ -158,7 +155,7 @@ func (e historyEvent) row() []string {
 		data.Reset()
 	}
 	return []string{
-		strconv.FormatUint(uint64(e.Version), 10), shortTime(e.Time), shortName(e.Type),
+		strconv.FormatUint(e.Version, 10), shortTime(e.Time), shortName(e.Type),
 		e.User, shortName(e.Command), shorten(data.String(), shownData),
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"unicode"
 )
@@ -68,23 +67,6 @@ func writeJSON(w io.Writer, document any) error {
 	if err := enc.Encode(document); err != nil {
 		return fmt.Errorf("write JSON: %w", err)
 	}
-	return nil
-}
-
-// A number is a version on the wire: a JSON number, or the string of one, which is
-// how protobuf's JSON has it.
-type number uint64
-
-// UnmarshalJSON implements [json.Unmarshaler].
-func (n *number) UnmarshalJSON(b []byte) error {
-	if s, err := strconv.Unquote(string(b)); err == nil {
-		b = []byte(s)
-	}
-	v, err := strconv.ParseUint(string(b), 10, 64)
-	if err != nil {
-		return fmt.Errorf("want a version, not %s", b)
-	}
-	*n = number(v)
 	return nil
 }
 

@@ -2,14 +2,13 @@ package cli
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 )
-
-// shownProblems is how many lines that were not accepted people see.
-const shownProblems = 20
 
 // A problem is a line that was not accepted, as apply lists it.
 type problem struct {
@@ -42,22 +41,24 @@ type summary struct {
 type report struct {
 	cfg     Config
 	json    bool
-	begun   record
+	begun   counts // of earlier runs
 	started time.Time
 	bar     *progressbar.ProgressBar
-	at      int // the line that bar shows
+	at      int // all is done up to this line, and told
 
-	counts counts // of this run
+	counts counts // of this run and earlier ones
 	open   int
-	shown  []problem
+	// untold has the problems of lines after at, for they are told in the order of lines.
+	untold map[int]problem
 	err    error // of the first write that failed
 }
 
-func newReport(cfg Config, asJSON bool, begun record, lines int) *report {
-	r := &report{cfg: cfg, json: asJSON, begun: begun, started: cfg.Now()}
-	if lines > 0 && !asJSON && cfg.Terminal && cfg.Getenv("TERM") != "dumb" {
-		r.bar = progressbar.NewOptions64(int64(lines),
-			progressbar.OptionSetWriter(cfg.Out),
+func newReport(cfg Config, asJSON bool, begun outcomes) *report {
+	r := &report{cfg: cfg, json: asJSON, begun: begun.counts(), started: cfg.Now(), untold: map[int]problem{}}
+	r.counts = r.begun
+	if len(begun) > 0 && cfg.ErrTerminal && cfg.Getenv("TERM") != "dumb" {
+		r.bar = progressbar.NewOptions64(int64(len(begun)),
+			progressbar.OptionSetWriter(cfg.Err),
 			progressbar.OptionSetDescription("applying"),
 			progressbar.OptionShowCount(),
 			progressbar.OptionShowIts(),
@@ -76,9 +77,33 @@ func (r *report) keep(err error) {
 
 // progress tells up to which line all is done.
 func (r *report) progress(line int) {
-	if r.bar != nil && line > r.at {
-		r.at = line
-		r.keep(r.bar.Set64(int64(line)))
+	if line <= r.at {
+		return
+	}
+	for ; r.at < line; r.at++ {
+		if len(r.untold) > 0 {
+			r.tell(r.at + 1)
+		}
+	}
+	if r.bar != nil {
+		_ = r.bar.Set64(int64(line)) // nobody misses a bar
+	}
+}
+
+// tell tells the problem of a line, if it has one.
+func (r *report) tell(number int) {
+	p, ok := r.untold[number]
+	if !ok {
+		return
+	}
+	delete(r.untold, number)
+	if r.bar != nil {
+		_ = r.bar.Clear() // both may be on one screen
+	}
+	if r.json {
+		r.keep(writeJSON(r.cfg.Out, p))
+	} else {
+		r.print("%s\n", r.problemLine(p))
 	}
 }
 
@@ -90,11 +115,7 @@ func (r *report) settled(res result, o outcome) {
 	if res.err == nil {
 		return
 	}
-	name := "failed"
-	if o == rejected {
-		name = "rejected"
-	}
-	r.list(res.line.problem(name, res.err.document()))
+	r.list(res.line.problem(o.problem(), res.err.document()))
 }
 
 // behind tells of a line that was not sent because of another one.
@@ -107,27 +128,54 @@ func (r *report) behind(l *line, by int) {
 
 func (r *report) malformed(number int, err error) {
 	r.counts.add(malformed)
-	r.list(problem{Line: number, Outcome: "malformed", errorDocument: errorDocument{Code: "malformed", Message: err.Error()}})
+	r.list(problem{Line: number, Outcome: malformed.problem(), errorDocument: errorDocument{Code: "malformed", Message: err.Error()}})
+}
+
+// earlier tells of a line that an earlier run has settled, and of which only the outcome
+// is on record.
+func (r *report) earlier(it item, was outcome) {
+	name := was.problem()
+	if name == "" {
+		return
+	}
+	p := problem{Line: it.number}
+	if it.line != nil {
+		p = it.line.problem("", errorDocument{})
+	}
+	p.Outcome, p.Code, p.Message = name, "earlier", "in an earlier run, of which the reason was not kept"
+	if was == malformed && it.bad != nil {
+		p.Code, p.Message = "malformed", it.bad.Error()
+	}
+	r.list(p)
+}
+
+// problem is how a line that was not accepted is listed; empty for all others.
+func (o outcome) problem() string {
+	switch o {
+	case rejected:
+		return "rejected"
+	case failed, open:
+		return "failed"
+	case malformed:
+		return "malformed"
+	case pending, blank, accepted, duplicate:
+	}
+	return ""
 }
 
 func (l *line) problem(outcome string, doc errorDocument) problem {
 	return problem{Line: l.number, Outcome: outcome, Ref: l.ref, Command: l.cmd.name, ID: l.cmd.meta.id, errorDocument: doc}
 }
 
-func (r *report) list(p problem) {
-	switch {
-	case r.json:
-		r.keep(writeJSON(r.cfg.Out, p))
-	case len(r.shown) < shownProblems:
-		r.shown = append(r.shown, p)
-	}
-}
+func (r *report) list(p problem) { r.untold[p.Line] = p }
 
 // finish writes what is left to tell. cause says why the run ended early, if it did.
 func (r *report) finish(resumable bool, cause error) (summary, error) {
+	for _, number := range slices.Sorted(maps.Keys(r.untold)) {
+		r.tell(number)
+	}
 	if r.bar != nil {
-		r.keep(r.bar.Clear())
-		r.keep(r.bar.Exit())
+		_, _ = r.bar.Clear(), r.bar.Exit() // nobody misses a bar
 	}
 	s := r.summary(resumable, cause)
 	if r.json {
@@ -140,8 +188,8 @@ func (r *report) finish(resumable bool, cause error) (summary, error) {
 
 func (r *report) summary(resumable bool, cause error) summary {
 	s := summary{
-		counts:    r.begun.Counts.plus(r.counts),
-		Earlier:   r.begun.Counts.total(),
+		counts:    r.counts,
+		Earlier:   r.begun.total(),
 		Open:      r.open,
 		Seconds:   r.cfg.Now().Sub(r.started).Seconds(),
 		Resumable: resumable,
@@ -158,12 +206,6 @@ func (r *report) summary(resumable bool, cause error) summary {
 }
 
 func (r *report) show(s summary) {
-	for _, p := range r.shown {
-		r.print("%s\n", r.problemLine(p))
-	}
-	if all := s.Rejected + s.Failed + s.Malformed - r.begun.notAccepted(); all > len(r.shown) {
-		r.print("… and %d more: --json lists all\n", all-len(r.shown))
-	}
 	rows := []struct {
 		name, value, colour string
 	}{
@@ -183,7 +225,10 @@ func (r *report) show(s summary) {
 		}
 		r.print("%s\n", text)
 	}
-	if s.Earlier > 0 {
+	switch {
+	case s.Earlier > 0 && s.Earlier == s.Lines && s.Error == "":
+		r.print("all %d lines were settled before\n", s.Lines)
+	case s.Earlier > 0:
 		r.print("%d of the lines were settled by earlier runs\n", s.Earlier)
 	}
 }
@@ -208,6 +253,3 @@ func (r *report) print(format string, args ...any) {
 	_, err := fmt.Fprintf(r.cfg.Out, format, args...)
 	r.keep(err)
 }
-
-// notAccepted counts the settled lines that were not accepted.
-func (r record) notAccepted() int { return r.Counts.Rejected + r.Counts.Failed + r.Counts.Malformed }

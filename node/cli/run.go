@@ -10,21 +10,26 @@ import (
 )
 
 // A run applies the lines of one source. Its schedule decides; goroutines read, send
-// and save for it.
+// and sync for it.
 type run struct {
 	in       io.Reader
 	format   format
-	begun    record
+	begun    outcomes // on record when the run begins; nil when none is kept
 	schedule *schedule
 	report   *report
 	workers  int
 	// send sends a line until it is answered for good, and calls failing when it was not
 	// at once. The error is a *callError.
-	send func(ctx context.Context, l *line, failing func()) (acceptance, error)
-	// save puts a record in a safe place; nil when there is none to keep.
-	save func(record) error
+	send   func(ctx context.Context, l *line, failing func()) (acceptance, error)
+	record keeper // nil when none is kept
 
 	settled atomic.Int64 // lines that any worker has had settled
+}
+
+// A keeper keeps the outcomes of lines, as [progress] does.
+type keeper interface {
+	mark(number int, o outcome) error
+	sync() error
 }
 
 // An item is a line as the reader hands it on: at most one field besides number is set.
@@ -58,15 +63,8 @@ func (r *run) apply(ctx context.Context) error {
 	for range r.workers {
 		workers.Go(func() { r.work(working, work, results) })
 	}
-	saves, saved := make(chan record, 1), make(chan error, 1)
-	var saver sync.WaitGroup
-	saver.Go(func() {
-		for rec := range saves {
-			saved <- r.save(rec)
-		}
-	})
 
-	err := r.coordinate(ctx, items, work, results, saves, saved)
+	err := r.coordinate(ctx, items, work, results)
 	stopWorking()
 	close(work)
 	go func() {
@@ -78,30 +76,45 @@ func (r *run) apply(ctx context.Context) error {
 			err = stop
 		}
 	}
-	close(saves)
-	saver.Wait()
-	if r.save == nil || errors.Is(err, errNotSaved) {
+	if r.record == nil || errors.Is(err, errNotKept) {
 		return err
 	}
-	return errors.Join(err, r.save(r.schedule.record()))
+	return errors.Join(err, r.record.sync())
 }
 
-var errNotSaved = errors.New("keep progress")
+var (
+	errNotKept = errors.New("keep progress")
+	errChanged = errors.New("the file was changed while it was being applied")
+)
+
+// keep puts the outcome of a line on record, if one is kept.
+func (r *run) keep(number int, o outcome) error {
+	if r.record == nil || o == open {
+		return nil
+	}
+	if err := r.record.mark(number, o); err != nil {
+		return fmt.Errorf("%w: %w", errNotKept, err)
+	}
+	return nil
+}
+
+// A syncing is what became of a sync that began when so many lines were settled.
+type syncing struct {
+	settled int
+	err     error
+}
 
 // coordinate is the one goroutine that has the schedule while lines are under way.
-func (r *run) coordinate(ctx context.Context, items <-chan item, work chan<- *line, results <-chan result, saves chan<- record, saved <-chan error) error {
-	var head *line         // may be sent, waits for a worker
-	var saving *record     // is being saved
-	var ended, cause error // of the source; why to stop
-	under := 0             // lines that workers have
+func (r *run) coordinate(ctx context.Context, items <-chan item, work chan<- *line, results <-chan result) error {
+	var head *line            // may be sent, waits for a worker
+	var ended, cause error    // of the source; why to stop
+	var synced <-chan syncing // not nil while the record is being synced
 	for cause == nil {
 		if head == nil {
 			head = r.schedule.next()
 		}
-		if saving == nil && r.schedule.due() {
-			rec := r.schedule.record()
-			saving = &rec
-			saves <- rec
+		if synced == nil && r.schedule.due() {
+			synced = r.sync()
 		}
 		if ended != nil && r.schedule.finished() {
 			break
@@ -116,35 +129,44 @@ func (r *run) coordinate(ctx context.Context, items <-chan item, work chan<- *li
 		select {
 		case it := <-in:
 			if ended = it.end; ended == nil {
-				r.arrived(it)
+				cause = r.arrived(it)
 			}
 		case out <- head:
 			head = nil
-			under++
 		case res := <-results:
-			under--
 			cause = r.answered(res)
-		case err := <-saved:
-			if err != nil {
-				cause = fmt.Errorf("%w: %w", errNotSaved, err)
-				break
+		case s := <-synced:
+			synced = nil
+			if cause = s.err; cause == nil {
+				r.schedule.synced(s.settled)
 			}
-			r.schedule.saved(*saving)
-			saving = nil
 		case <-ctx.Done():
 			cause = errInterrupted
 		}
 		r.report.progress(r.schedule.passed)
 	}
-	if saving != nil && !errors.Is(cause, errNotSaved) {
-		if err := <-saved; err != nil {
-			cause = fmt.Errorf("%w: %w", errNotSaved, err)
+	if synced != nil {
+		if s := <-synced; s.err != nil {
+			cause = s.err
 		}
 	}
 	if cause == nil && !errors.Is(ended, io.EOF) {
 		cause = ended
 	}
 	return cause
+}
+
+// sync makes the record durable as it is now, and tells when that is done.
+func (r *run) sync() <-chan syncing {
+	done, settled := make(chan syncing, 1), r.schedule.settled
+	go func() {
+		s := syncing{settled: settled}
+		if err := r.record.sync(); err != nil {
+			s.err = fmt.Errorf("%w: %w", errNotKept, err)
+		}
+		done <- s
+	}()
+	return done
 }
 
 // read hands on the lines, and at last why there are no more.
@@ -159,7 +181,9 @@ func (r *run) read(ctx context.Context, items chan<- item) {
 			it.bad = err
 		case err != nil:
 			it.end = err
-		case in.number > skip && len(raw) > 0:
+		case r.begun != nil && in.number > len(r.begun):
+			it.end = errChanged
+		case len(raw) > 0 && (in.number > skip || r.begun.of(in.number).problem() != ""):
 			it.line, it.bad = r.format.parse(in.number, raw)
 		}
 		select {
@@ -174,18 +198,29 @@ func (r *run) read(ctx context.Context, items chan<- item) {
 }
 
 // arrived takes a line into the schedule.
-func (r *run) arrived(it item) {
+func (r *run) arrived(it item) error {
+	was := r.begun.of(it.number)
 	switch {
-	case it.bad != nil && it.number > r.begun.Settled:
-		r.schedule.pass(malformed)
-		r.report.malformed(it.number, it.bad)
-	case it.line == nil:
-		r.schedule.pass(skipped)
-	default:
-		if by := r.schedule.take(it.line); by > 0 {
-			r.report.behind(it.line, by)
+	case was != pending:
+		ref := ""
+		if it.line != nil {
+			ref = it.line.ref
 		}
+		r.report.earlier(it, was)
+		r.schedule.skip(was, ref)
+		return nil
+	case it.bad != nil:
+		r.report.malformed(it.number, it.bad)
+		r.schedule.pass(malformed)
+		return r.keep(it.number, malformed)
+	case it.line == nil:
+		r.schedule.pass(blank)
+		return r.keep(it.number, blank)
 	}
+	if by := r.schedule.take(it.line); by > 0 {
+		r.report.behind(it.line, by)
+	}
+	return nil
 }
 
 // work sends lines until work is closed.
@@ -226,8 +261,11 @@ func (r *run) answered(res result) error {
 		return fmt.Errorf("line %d: %w", res.line.number, &e)
 	}
 	remembered := res.err == nil && (res.a.Duplicate || len(res.a.Events) > 0)
-	behind := r.schedule.settle(res.line, o, remembered)
 	r.report.settled(res, o)
+	if err := r.keep(res.line.number, o); err != nil {
+		return err
+	}
+	behind := r.schedule.settle(res.line, o, remembered)
 	for _, l := range behind {
 		r.report.behind(l, res.line.number)
 	}

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -40,13 +41,13 @@ func TestScheduleGoesOnPastASlowLine(t *testing.T) {
 func goPastASlowLine(t *testing.T, rejection int) {
 	t.Helper()
 	const lines = 100
-	s := newSchedule(limits{window: 1000, bytes: 1, perRef: 10, perSave: 1 << 30, stopped: 1}, true, record{})
+	s := newSchedule(limits{window: 1000, bytes: 1, loose: 10, stopped: 1}, true)
 	s.take(testLine(t, 1, "account/slow"))
 	slow := s.next()
 	for n := 2; n <= lines; n++ {
 		s.take(testLine(t, n, "account/busy"))
 	}
-	records := 0
+	syncs := 0
 	for settled := 1; settled < lines; {
 		l := s.next()
 		switch {
@@ -56,41 +57,111 @@ func goPastASlowLine(t *testing.T, rejection int) {
 		case !s.due():
 			t.Fatalf("it stands still after %d lines", settled)
 		default:
-			r := s.record()
-			s.saved(r)
-			if records++; !r.settled(settled, "account/busy") || r.settled(1, "account/slow") {
-				t.Fatalf("after %d lines the record is %+v", settled, r)
-			}
+			s.synced(s.settled)
+			syncs++
 		}
 	}
-	if most := lines/10 + 1; records > most {
-		t.Errorf("%d records for %d lines, want %d at the most", records, lines, most)
+	if most := lines/10 + 1; syncs > most {
+		t.Errorf("%d syncs for %d lines, want %d at the most", syncs, lines, most)
 	}
 	s.settle(slow, accepted, true)
-	if r := s.record(); r.Settled != lines || r.Counts.Accepted != lines {
-		t.Errorf("the last record is %+v, want %d lines", r, lines)
+	if !s.finished() {
+		t.Errorf("all are settled up to line %d, want %d", s.passed, lines)
 	}
 }
 
-// TestScheduleRemembersWhatHappenedDuringASave: a line that was rejected while an older
-// record was being written is not on that record, and holds its aggregate back.
-func TestScheduleRemembersWhatHappenedDuringASave(t *testing.T) {
+// TestScheduleRemembersWhatHappenedDuringASync: a line that was rejected while a sync was
+// under way is not durable by it, and holds its aggregate back.
+func TestScheduleRemembersWhatHappenedDuringASync(t *testing.T) {
 	t.Parallel()
-	s := newSchedule(defaultLimits, true, record{})
+	s := newSchedule(defaultLimits, true)
 	s.take(testLine(t, 1, "account/a"))
 	s.settle(s.next(), accepted, true)
-	older := s.record()
+	before := s.settled
 	s.take(testLine(t, 2, "account/b"))
 	s.settle(s.next(), rejected, false)
-	s.saved(older)
+	s.synced(before)
 	s.take(testLine(t, 3, "account/b"))
 	if l := s.next(); l != nil || !s.due() {
-		t.Fatalf("line %v may be sent, and a record is due: %t; want the record first", l, s.due())
+		t.Fatalf("line %v may be sent, and a sync is due: %t; want the sync first", l, s.due())
 	}
-	s.saved(s.record())
+	s.synced(s.settled)
 	if l := s.next(); l == nil || l.number != 3 {
 		t.Errorf("with line 2 on record got %v, want line 3", l)
 	}
+}
+
+// TestScheduleDoesNotOutrunALineThatWasLost: line 1 was sent again after a power loss
+// that line 2 outlived. Until it is durable, its aggregate must not get further away.
+func TestScheduleDoesNotOutrunALineThatWasLost(t *testing.T) {
+	t.Parallel()
+	s := newSchedule(defaultLimits, true)
+	s.take(testLine(t, 1, "account/a"))
+	s.skip(accepted, "account/a")
+	s.take(testLine(t, 3, "account/a"))
+	s.settle(s.next(), duplicate, true)
+	if l := s.next(); l != nil || !s.due() {
+		t.Fatalf("line %v may be sent, and a sync is due: %t; want the sync first", l, s.due())
+	}
+	s.synced(s.settled)
+	if l := s.next(); l == nil || l.number != 3 {
+		t.Errorf("with line 1 durable got %v, want line 3", l)
+	}
+}
+
+// TestRunKeepsWhatItKnows: all is synced in the end, and a line that the file did not
+// have before is neither sent nor kept.
+func TestRunKeepsWhatItKnows(t *testing.T) {
+	t.Parallel()
+	sent, rec := 0, &testRecord{}
+	r := &run{
+		in:       strings.NewReader(strings.Repeat(`{"ref":"account/a","command":"Deposit"}`+"\n", 2)),
+		begun:    noOutcomes(1),
+		schedule: newSchedule(defaultLimits, true), workers: 1, record: rec,
+		report: newReport(Config{Out: io.Discard}.withDefaults(), false, noOutcomes(1)),
+		send: func(context.Context, *line, func()) (acceptance, error) {
+			sent++
+			return acceptance{Events: []string{"Deposited"}}, nil
+		},
+	}
+	if err := r.apply(t.Context()); !errors.Is(err, errChanged) {
+		t.Errorf("got %v, want %v", err, errChanged)
+	}
+	if sent > 1 || rec.marks[2] != 0 || rec.syncs != 1 {
+		t.Errorf("sent %d lines, marked %v, synced %d times; want line 2 untouched and one sync", sent, rec.marks, rec.syncs)
+	}
+}
+
+// A testRecord is a record of which a step may fail.
+type testRecord struct {
+	mu    sync.Mutex
+	marks map[int]outcome
+	syncs int
+	fail  func(*testRecord) error
+}
+
+func (r *testRecord) mark(number int, o outcome) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.marks == nil {
+		r.marks = map[int]outcome{}
+	}
+	r.marks[number] = o
+	return r.failure()
+}
+
+func (r *testRecord) sync() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.syncs++
+	return r.failure()
+}
+
+func (r *testRecord) failure() error {
+	if r.fail == nil {
+		return nil
+	}
+	return r.fail(r)
 }
 
 // hugeInput is a file that is made as it is read.
@@ -140,8 +211,8 @@ func TestRunHoldsLittleOfABigFile(t *testing.T) {
 	}
 	before, most := heap(), uint64(0)
 	r := &run{
-		in: in, schedule: newSchedule(defaultLimits, false, record{}), workers: 8,
-		report: newReport(Config{Out: io.Discard}.withDefaults(), false, record{}, 0),
+		in: in, schedule: newSchedule(defaultLimits, false), workers: 8,
+		report: newReport(Config{Out: io.Discard}.withDefaults(), false, nil),
 		send: func(_ context.Context, l *line, _ func()) (acceptance, error) {
 			if l.number%400 == 1 { // no other is under way: they are all of one aggregate
 				in.awaitRest()
@@ -166,27 +237,39 @@ func TestRunHoldsLittleOfABigFile(t *testing.T) {
 func TestRunStopsWhenProgressCannotBeKept(t *testing.T) {
 	t.Parallel()
 	full := errors.New("the disk is full")
-	saves, sent := 0, 0
-	r := &run{
-		in:       strings.NewReader(strings.Repeat(`{"ref":"account/a","command":"Deposit"}`+"\n", 5000)),
-		schedule: newSchedule(defaultLimits, true, record{}), workers: 1,
-		report: newReport(Config{Out: io.Discard}.withDefaults(), false, record{}, 0),
-		send: func(context.Context, *line, func()) (acceptance, error) {
-			sent++
-			return acceptance{Events: []string{"Deposited"}}, nil
-		},
-		save: func(record) error {
-			if saves++; saves == 3 {
+	for name, fail := range map[string]func(*testRecord) error{
+		"sync": func(r *testRecord) error {
+			if r.syncs == 3 {
 				return full
 			}
 			return nil
 		},
-	}
-	if err := r.apply(t.Context()); !errors.Is(err, full) {
-		t.Errorf("got %v, want %v", err, full)
-	}
-	if saves != 3 || sent > 4*defaultLimits.perRef {
-		t.Errorf("%d saves and %d lines sent, want no more after the third", saves, sent)
+		"mark": func(r *testRecord) error {
+			if len(r.marks) == 1000 {
+				return full
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sent, rec := 0, &testRecord{fail: fail}
+			r := &run{
+				in:       strings.NewReader(strings.Repeat(`{"ref":"account/a","command":"Deposit"}`+"\n", 5000)),
+				schedule: newSchedule(defaultLimits, true), workers: 1, record: rec,
+				report: newReport(Config{Out: io.Discard}.withDefaults(), false, nil),
+				send: func(context.Context, *line, func()) (acceptance, error) {
+					sent++
+					return acceptance{Events: []string{"Deposited"}}, nil
+				},
+			}
+			if err := r.apply(t.Context()); !errors.Is(err, full) {
+				t.Errorf("got %v, want %v", err, full)
+			}
+			if rec.syncs > 4 || sent > 4*defaultLimits.loose {
+				t.Errorf("%d syncs and %d lines sent, want few after the failure", rec.syncs, sent)
+			}
+		})
 	}
 }
 
@@ -200,13 +283,13 @@ func TestRunStopsWhenTooManyAggregatesFail(t *testing.T) {
 	l.stopped = 20
 	sent := 0
 	r := &run{
-		in: strings.NewReader(text.String()), schedule: newSchedule(l, true, record{}), workers: 1,
-		report: newReport(Config{Out: io.Discard}.withDefaults(), false, record{}, 0),
+		in: strings.NewReader(text.String()), schedule: newSchedule(l, true), workers: 1,
+		report: newReport(Config{Out: io.Discard}.withDefaults(), false, nil),
 		send: func(context.Context, *line, func()) (acceptance, error) {
 			sent++
 			return acceptance{}, &callError{Status: statusInternal, Code: "internal"}
 		},
-		save: func(record) error { return nil },
+		record: &testRecord{},
 	}
 	if err := r.apply(t.Context()); err == nil || !strings.Contains(err.Error(), "20 aggregates have failed") {
 		t.Errorf("got %v, want the reason", err)

@@ -1,22 +1,17 @@
 package cli
 
-import (
-	"maps"
-	"sort"
-)
-
-// An outcome says what became of a line.
+// An outcome says what became of a line; progress files have it as it is.
 type outcome byte
 
 const (
-	pending   outcome = iota
-	skipped           // settled by an earlier run, or no command at all
-	accepted          // settled, as are the four that follow
-	duplicate         // accepted, and had been before
-	rejected          // by the domain
-	failed            // a final answer other than the domain's no
-	malformed         // not sent
-	open              // not settled: the next run is to try again
+	pending   outcome = '.' // not settled, as far as anybody knows
+	blank     outcome = '-' // settled: no command
+	accepted  outcome = 'a' // settled, as are the four that follow
+	duplicate outcome = 'd' // accepted, and had been before
+	rejected  outcome = 'r' // by the domain
+	failed    outcome = 'f' // a final answer other than the domain's no
+	malformed outcome = 'm' // not sent
+	open      outcome = 'o' // not settled: the next run is to try again; never on record
 )
 
 // counts are of settled lines.
@@ -40,7 +35,7 @@ func (c *counts) add(o outcome) {
 		c.Failed++
 	case malformed:
 		c.Malformed++
-	case pending, skipped, open:
+	case pending, blank, open:
 	}
 }
 
@@ -52,56 +47,46 @@ func (c counts) total() int {
 type limits struct {
 	window  int // lines from the first unsettled one to the last one taken in
 	bytes   int // of the data of lines that wait
-	perRef  int // lines of one aggregate that are settled but not on record
-	perSave int // lines that are settled before they are put on record
+	loose   int // lines that are settled but perhaps not durable, when another one is sent
 	stopped int // aggregates that may have been stopped by a failure
 }
 
-var defaultLimits = limits{window: 8192, bytes: 16 << 20, perRef: 256, perSave: 512, stopped: 10_000}
+var defaultLimits = limits{window: 8192, bytes: 16 << 20, loose: 512, stopped: 10_000}
 
-// A schedule decides which line may be sent next and what may be put on record. It is
-// a state machine without I/O; the package's documentation says what it guarantees.
+// A schedule decides which line may be sent next and when the record must be synced. It
+// is a state machine without I/O; the package's documentation says what it guarantees.
 type schedule struct {
 	limits limits
-	keeps  bool   // there is a record to keep
-	begun  record // what was on record when the run began
+	keeps  bool // there is a record to keep
 
-	last    int       // number of the last line taken in
-	passed  int       // all lines up to here are settled or open
-	window  []outcome // of the lines after passed, up to last
-	passing counts    // of the lines that this run settled, up to passed
-	bytes   int
-	fresh   int // settled since the last record was made
+	last   int       // number of the last line taken in
+	passed int       // all lines up to here are settled or open
+	window []outcome // of the lines after passed, up to last
+	bytes  int
+
+	settled int // how many lines that were sent are settled
+	durable int // how many of them, the first ones, surely are so durably
 
 	lanes   map[string]*lane
-	ready   []*lane        // whose first line may be sent
-	held    []*lane        // whose first line has to wait for the record
-	carried map[string]int // begun.Stopped, for as long as it says more than begun.Settled
-	stopped int            // lanes that a failure has stopped
+	ready   []*lane // whose first line may be sent
+	held    []*lane // whose first line has to wait for a sync
+	stopped int     // lanes that a failure has stopped
 }
 
 // A lane has the lines of one aggregate.
 type lane struct {
-	ref    string
+	// queue has the lines to send. A nil stands for a line that an earlier run has settled.
 	queue  []*line
 	busy   bool // a line is under way
 	listed bool // in ready or in held
 	from   int  // of a stopped lane: the line that failed; otherwise 0
 
-	done       []mark // settled by this run, after passed
-	unrecorded int    // the last line whose outcome the log does not remember
-	safe       int    // lines up to here are settled on record
+	settled int // the schedule's settled, when this lane's last line was
+	hold    int // how much of that must be durable before the next line is sent
 }
 
-type mark struct {
-	number  int
-	outcome outcome
-}
-
-func newSchedule(l limits, keeps bool, begun record) *schedule {
-	s := &schedule{limits: l, keeps: keeps, begun: begun, lanes: map[string]*lane{}, carried: map[string]int{}}
-	maps.Copy(s.carried, begun.Stopped)
-	return s
+func newSchedule(l limits, keeps bool) *schedule {
+	return &schedule{limits: l, keeps: keeps, lanes: map[string]*lane{}}
 }
 
 // full reports whether lines have to be settled before another one is taken in.
@@ -112,27 +97,29 @@ func (s *schedule) full() bool {
 // finished reports whether all lines that were taken in are settled or open.
 func (s *schedule) finished() bool { return s.passed == s.last }
 
-// pass takes in the next line when there is nothing to send: it is skipped, malformed,
-// or open because its aggregate is stopped.
+// pass takes in the next line when there is nothing to send.
 func (s *schedule) pass(o outcome) {
 	s.last++
 	s.window = append(s.window, o)
-	if o == malformed {
-		s.fresh++
-	}
 	s.advance()
 }
 
-// take takes in the next line. It gives the line that stopped the aggregate if one
-// did; then l is open.
-func (s *schedule) take(l *line) (stoppedBy int) {
-	if s.begun.settled(l.number, l.ref) {
-		s.pass(skipped)
-		return 0
+// skip takes in the next line, which an earlier run has settled; ref may be empty when
+// all lines before it are settled too.
+func (s *schedule) skip(o outcome, ref string) {
+	s.pass(o)
+	if la := s.lanes[ref]; la != nil {
+		la.queue = append(la.queue, nil)
+		s.offer(la)
 	}
+}
+
+// take takes in the next line, to be sent. It gives the line that stopped the aggregate
+// if one did; then l is open.
+func (s *schedule) take(l *line) (stoppedBy int) {
 	la := s.lanes[l.ref]
 	if la == nil {
-		la = &lane{ref: l.ref}
+		la = &lane{}
 		s.lanes[l.ref] = la
 	}
 	if la.from > 0 {
@@ -150,7 +137,7 @@ func (s *schedule) take(l *line) (stoppedBy int) {
 // next gives a line to send, or nil. No other line of its aggregate is given before it
 // has been settled.
 func (s *schedule) next() *line {
-	if len(s.ready) == 0 {
+	if len(s.ready) == 0 || s.keeps && s.settled-s.durable >= s.limits.loose {
 		return nil
 	}
 	la := s.ready[0]
@@ -175,20 +162,15 @@ func (s *schedule) settle(l *line, o outcome, remembered bool) (behind []*line) 
 		s.advance()
 		return behind
 	}
-	s.fresh++
-	if s.keeps {
-		la.done = append(la.done, mark{l.number, o})
-		if !remembered {
-			la.unrecorded = l.number
-		}
-		if _, ok := s.carried[l.ref]; ok {
-			s.carried[l.ref] = l.number + 1
-		}
+	s.settled++
+	la.settled = s.settled
+	if !remembered {
+		la.hold = s.settled
 	}
 	s.advance()
 	s.offer(la)
 	if !s.keeps && len(la.queue) == 0 {
-		delete(s.lanes, la.ref)
+		delete(s.lanes, l.ref)
 	}
 	return nil
 }
@@ -196,11 +178,14 @@ func (s *schedule) settle(l *line, o outcome, remembered bool) (behind []*line) 
 func (s *schedule) stop(la *lane, from int) (behind []*line) {
 	la.from = from
 	s.stopped++
-	behind, la.queue = la.queue, nil
-	for _, l := range behind {
-		s.bytes -= l.size()
-		s.set(l.number, open)
+	for _, l := range la.queue {
+		if l != nil {
+			behind = append(behind, l)
+			s.bytes -= l.size()
+			s.set(l.number, open)
+		}
 	}
+	la.queue = nil
 	return behind
 }
 
@@ -208,85 +193,43 @@ func (s *schedule) set(number int, o outcome) { s.window[number-s.passed-1] = o 
 
 func (s *schedule) advance() {
 	for len(s.window) > 0 && s.window[0] != pending {
-		s.passing.add(s.window[0])
 		s.window = s.window[1:]
 		s.passed++
 	}
 }
 
-// offer lists the lane if its first line may be sent, or when the record allows.
+// offer lists the lane if its first line may be sent, or when a sync allows.
 func (s *schedule) offer(la *lane) {
-	if la.busy || la.listed || len(la.queue) == 0 {
+	if la.busy || la.listed {
+		return
+	}
+	// Beyond a line that is on record already, how far back the lines before it are is not
+	// bounded by limits.loose.
+	for len(la.queue) > 0 && la.queue[0] == nil {
+		la.queue = la.queue[1:]
+		la.hold = la.settled
+	}
+	if len(la.queue) == 0 {
 		return
 	}
 	la.listed = true
-	if s.keeps && (la.unrecorded > la.safe || la.unsafe() >= s.limits.perRef) {
+	if s.keeps && la.hold > s.durable {
 		s.held = append(s.held, la)
 		return
 	}
 	s.ready = append(s.ready, la)
 }
 
-// after gives the marks of the lines that come after one.
-func (la *lane) after(number int) []mark {
-	return la.done[sort.Search(len(la.done), func(i int) bool { return la.done[i].number > number }):]
-}
-
-// unsafe counts the settled lines that are not on record.
-func (la *lane) unsafe() int { return len(la.after(la.safe)) }
-
-// due reports whether a record should be made now: lines wait for it, or many are to
-// be put on it.
+// due reports whether the record should be synced now: lines wait for it, or soon will.
 func (s *schedule) due() bool {
-	return s.keeps && (len(s.held) > 0 || s.fresh >= s.limits.perSave)
+	return s.keeps && (len(s.held) > 0 || s.settled-s.durable > s.limits.loose/2)
 }
 
-// record gives what may be put on record now.
-func (s *schedule) record() record {
-	r := s.begun
-	r.Settled = max(s.begun.Settled, s.passed)
-	r.Stopped = map[string]int{}
-	r.Counts = s.begun.Counts.plus(s.passing)
-	for ref, from := range s.carried {
-		if s.passed >= s.begun.Settled && s.passed >= from-1 {
-			delete(s.carried, ref)
-			continue
-		}
-		r.Stopped[ref] = from
-	}
+// synced tells that the record is durable as it was when so many lines were settled.
+func (s *schedule) synced(settled int) {
+	s.durable = settled
 	for ref, la := range s.lanes {
-		la.done = la.after(min(s.passed, la.safe))
-		tail := la.after(s.passed)
-		_, carried := s.carried[ref]
-		switch {
-		case la.from > 0:
-			r.Stopped[ref] = la.from
-		case len(tail) == 0:
-			continue
-		// What is on record must stay on it: la.safe.
-		case la.unrecorded > s.passed, la.safe > r.Settled, la.unsafe() >= s.limits.perRef/2:
-			r.Stopped[ref] = tail[len(tail)-1].number + 1
-		case !carried:
-			continue
-		}
-		for _, m := range tail {
-			r.Counts.add(m.outcome)
-		}
-	}
-	s.fresh = 0
-	return r
-}
-
-// saved tells that r, which record gave, is on record.
-func (s *schedule) saved(r record) {
-	for ref, la := range s.lanes {
-		if from, ok := r.Stopped[ref]; ok {
-			la.safe = max(la.safe, from-1)
-		} else {
-			la.safe = max(la.safe, r.Settled)
-		}
-		// A lane with lines beyond passed is needed for the records to come.
-		if la.from == 0 && !la.busy && len(la.queue) == 0 && len(la.after(min(s.passed, la.safe))) == 0 {
+		if la.from == 0 && !la.busy && len(la.queue) == 0 && la.settled <= settled {
 			delete(s.lanes, ref)
 		}
 	}

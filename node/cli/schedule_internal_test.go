@@ -98,16 +98,17 @@ func modelFile(t *testing.T, rng *dice) []*line {
 	return lines
 }
 
-// simulation runs a file to its end, with kills, lost answers and failures on the way.
+// simulation runs a file to its end, with kills, power losses, lost answers and failures
+// on the way.
 type simulation struct {
-	t        *testing.T
-	rng      *dice
-	limits   limits
-	file     []*line
-	node     *modelNode
-	durable  record
-	answered []bool // for good, in whatever run
-	faults   int    // how many are left
+	t       *testing.T
+	rng     *dice
+	limits  limits
+	file    []*line
+	node    *modelNode
+	marked  outcomes // what the progress file says
+	durable outcomes // what of it outlives a power loss for sure
+	faults  int      // how many are left
 }
 
 // modelResult is an answer that is on its way to the client.
@@ -120,62 +121,45 @@ type modelResult struct {
 // modelLimits are small, so that short files reach them. The node remembers no more ids
 // than a schedule needs.
 func modelLimits(rng *dice) limits {
-	return limits{window: 3 + rng.roll(20), bytes: 1 << 20, perRef: 1 + rng.roll(5), perSave: 1 + rng.roll(12), stopped: 100}
+	return limits{window: 3 + rng.roll(20), bytes: 1 << 20, loose: 1 + rng.roll(6), stopped: 100}
 }
 
 // run is one process. It reports whether all is done.
 func (s *simulation) run() bool {
-	sched := newSchedule(s.limits, true, s.durable)
+	s.durable = slices.Clone(s.marked) // as opening the progress file does
+	begun := slices.Clone(s.marked)
+	sched := newSchedule(s.limits, true)
 	var sent []*line
 	var answers []modelResult
-	var saving *record
-	read, opened := 0, false
+	var syncing outcomes // what the sync under way makes durable
+	read, settled, opened := 0, 0, false
 	for {
 		s.checkOrder(sched)
-		var can []string
-		if read < len(s.file) && !sched.full() {
-			can = append(can, "read", "read")
-		}
-		if len(sched.ready) > 0 {
-			can = append(can, "send")
-		}
-		if len(sent) > 0 {
-			can = append(can, "execute")
-		}
-		if len(answers) > 0 {
-			can = append(can, "answer")
-		}
-		if saving == nil && sched.due() {
-			can = append(can, "save")
-		}
-		if saving != nil {
-			can = append(can, "saved")
-		}
+		can := s.possible(sched, read, len(sent), len(answers), syncing != nil)
 		if len(can) == 0 {
 			break
 		}
 		switch s.choose(can) {
 		case "read":
-			opened = s.read(sched, read) || opened
+			opened = s.read(sched, begun, read) || opened
 			read++
 		case "send":
-			sent = append(sent, sched.next())
+			if l := sched.next(); l != nil { // too many may be loose
+				sent = append(sent, l)
+			}
 		case "execute":
 			l := take(s.rng, &sent)
 			o, remembered := s.node.execute(l)
 			answers = append(answers, modelResult{l, o, remembered})
 		case "answer":
 			r := take(s.rng, &answers)
-			s.answered[r.line.number-1] = true
+			s.marked[r.line.number-1] = byte(r.outcome)
 			sched.settle(r.line, r.outcome, r.remembered)
-		case "save":
-			rec := sched.record()
-			s.checkRecord(rec)
-			saving = &rec
-		case "saved":
-			s.durable = *saving
-			sched.saved(*saving)
-			saving = nil
+		case "sync":
+			syncing, settled = slices.Clone(s.marked), sched.settled
+		case "synced":
+			s.durable, syncing = syncing, nil
+			sched.synced(settled)
 		case "lose": // the answer: the client sends it again
 			if len(answers) > 0 {
 				sent = append(sent, take(s.rng, &answers).line)
@@ -186,27 +170,59 @@ func (s *simulation) run() bool {
 				opened = true
 			}
 		case "kill":
-			if saving != nil && s.rng.roll(2) == 0 {
-				s.durable = *saving
-			}
+			return false
+		case "power":
+			s.losePower()
 			return false
 		}
 	}
 	if !sched.finished() {
 		s.t.Fatalf("it stands still at line %d of %d", sched.passed, len(s.file))
 	}
-	s.durable = sched.record()
-	s.checkRecord(s.durable)
 	return !opened
 }
 
-func (s *simulation) read(sched *schedule, i int) (opened bool) {
-	l := s.file[i]
+// possible gives the steps that the process and the world can take.
+func (s *simulation) possible(sched *schedule, read, sent, answers int, syncing bool) (can []string) {
+	if read < len(s.file) && !sched.full() {
+		can = append(can, "read", "read")
+	}
+	if len(sched.ready) > 0 {
+		can = append(can, "send")
+	}
+	if sent > 0 {
+		can = append(can, "execute")
+	}
+	if answers > 0 {
+		can = append(can, "answer")
+	}
+	if !syncing && sched.due() {
+		can = append(can, "sync")
+	}
+	if syncing {
+		can = append(can, "synced")
+	}
+	return can
+}
+
+// losePower: of what was marked and not synced, the disk has any part.
+func (s *simulation) losePower() {
+	for i := range s.marked {
+		if s.rng.roll(2) == 0 {
+			s.marked[i] = s.durable[i]
+		}
+	}
+}
+
+func (s *simulation) read(sched *schedule, begun outcomes, i int) (opened bool) {
+	l, was := s.file[i], begun.of(i+1)
 	switch {
-	case l == nil && i+1 <= s.durable.Settled:
-		sched.pass(skipped)
+	case was != pending && l != nil:
+		sched.skip(was, l.ref)
+	case was != pending:
+		sched.skip(was, "")
 	case l == nil:
-		s.answered[i] = true
+		s.marked[i] = byte(malformed)
 		sched.pass(malformed)
 	default:
 		return sched.take(l) > 0
@@ -218,10 +234,10 @@ func (s *simulation) read(sched *schedule, i int) (opened bool) {
 func (s *simulation) choose(can []string) string {
 	if s.faults > 0 && s.rng.roll(25) == 0 {
 		s.faults--
-		return []string{"kill", "lose", "fail"}[s.rng.roll(3)]
+		return []string{"kill", "power", "power", "lose", "fail"}[s.rng.roll(5)]
 	}
 	step := can[s.rng.roll(len(can))]
-	if step == "saved" { // much happens while a record is being written
+	if step == "synced" { // much happens while the record is being synced
 		step = can[s.rng.roll(len(can))]
 	}
 	return step
@@ -233,19 +249,6 @@ func take[T any](rng *dice, from *[]T) T {
 	v := (*from)[i]
 	*from = append((*from)[:i:i], (*from)[i+1:]...)
 	return v
-}
-
-// checkRecord: nothing is on record that was not answered.
-func (s *simulation) checkRecord(r record) {
-	for i, l := range s.file {
-		ref := ""
-		if l != nil {
-			ref = l.ref
-		}
-		if r.settled(i+1, ref) && !s.answered[i] {
-			s.t.Errorf("record %+v says that line %d is settled, which was never answered", r, i+1)
-		}
-	}
 }
 
 // checkOrder: what took effect did so in the order of the file, and once.
@@ -267,7 +270,7 @@ func TestScheduleAppliesEachLineOnceInOrder(t *testing.T) {
 	for seed := range uint64(6000) {
 		rng := &dice{seed}
 		s := &simulation{t: t, rng: rng, limits: modelLimits(rng), file: modelFile(t, rng), faults: rng.roll(16)}
-		s.node, s.answered = newModelNode(s.limits.perRef), make([]bool, len(s.file))
+		s.node, s.marked = newModelNode(s.limits.loose), noOutcomes(len(s.file))
 		for !s.run() {
 		}
 		s.checkEnd()
@@ -291,12 +294,12 @@ func (s *simulation) checkEnd() {
 	if got := s.node.String(); got != once.String() {
 		s.t.Errorf("took effect: %s\nwant: %s", got, once)
 	}
-	got := s.durable.Counts
+	got := s.marked.counts()
 	got.Accepted, got.Duplicates = got.Accepted+got.Duplicates, 0
 	if got != want {
 		s.t.Errorf("counted %+v, want %+v", got, want)
 	}
-	if upTo := s.durable.settledUpTo(); upTo != len(s.file) {
-		s.t.Errorf("the last record is %+v, want all of %d lines settled", s.durable, len(s.file))
+	if !s.marked.all() {
+		s.t.Errorf("in the end the record is %s, want all settled", s.marked)
 	}
 }

@@ -32,7 +32,7 @@ from standard input (-); without one it is {}.
 
 When nobody answers in time, or the node cannot execute the command just now, it is
 sent again with the same id, until --timeout. The aggregate executes an id only once.
-` + exitHelp,
+` + exitHelp + rejectedHelp,
 		Example: strings.ReplaceAll(`  node send account/a-1 OpenAccount '{"owner":"Ann"}'
   node send account/a-1 Deposit '{"amount":100}' --id order-17 --expect 1
   node send account/a-1 CloseAccount --user ann@example.org
@@ -98,7 +98,10 @@ func (o *sendOptions) command(cfg Config, args []string) (*command, error) {
 	if cmd.meta.id == "" {
 		cmd.meta.id = rand.Text()
 	}
-	if err := errors.Join(checkData(cmd.data), cmd.check("--")); err != nil {
+	if err := checkData(cmd.data); err != nil {
+		return nil, usage(err)
+	}
+	if err := cmd.check("--"); err != nil {
 		return nil, usage(err)
 	}
 	return cmd, nil
@@ -114,6 +117,9 @@ func readData(in io.Reader, arg string) ([]byte, error) {
 			return nil, usagef("data: %w", err)
 		}
 		defer func() { _ = f.Close() }() // it was only read
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			return nil, usagef("data: %s is a folder", arg[1:])
+		}
 		from = f
 	default:
 		return []byte(arg), nil

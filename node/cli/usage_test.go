@@ -67,7 +67,7 @@ func TestWrongUsageNamesTheFlagAndTheRemedy(t *testing.T) {
 		{"send account/a Deposit --password b", "--password: it needs --login"},
 		{"send account/a Deposit --credentials /does/not/exist", "--credentials: open /does/not/exist"},
 		{"send account/a Deposit --ca /does/not/exist", "--ca: open /does/not/exist"},
-		{"send account/a Deposit --server localhost", "--server localhost: it names no host"},
+		{"send account/a Deposit --server nats://", "--server nats:: it names no host"},
 		{"send account/a Deposit --server nats://a:secret@", "--server nats://a:xxxxx@: it names no host"},
 		{"send account/a Deposit --server nats://a:secret@%", "--server: it is not a URL"},
 		{"get", "accepts 1 arg(s), received 0"},
@@ -77,7 +77,17 @@ func TestWrongUsageNamesTheFlagAndTheRemedy(t *testing.T) {
 		{"history account/a --limit 5 --all", "[all limit]"},
 		{"history account/a --from -5", `invalid argument "-5" for "--from"`},
 		{"apply", "accepts 1 arg(s), received 0"},
-		{"apply /does/not/exist", "FILE: open /does/not/exist"},
+		{"apply /does/not/exist", "FILE: stat /does/not/exist"},
+		{"apply .", "FILE: . is a folder"},
+		{"apply /dev/null", "FILE: /dev/null is not a regular file, so no progress can be kept of it: pipe it in with '-'"},
+		{"send account/a Deposit @.", "data: . is a folder"},
+		{"send account/a Deposit --id=", "--id: it is given and empty"},
+		{"send account/a Deposit --user=", "--user: it is given and empty"},
+		{"send account/a Deposit --server=", "--server: it is given and empty"},
+		{"send account/a Deposit --context=", "--context: it is given and empty"},
+		{"send account/a Deposit --credentials=", "--credentials: it is given and empty"},
+		{"get account/a --as-of=", "--as-of: it is given and empty"},
+		{"apply " + file + " --batch=", "--batch: it is given and empty"},
 		{"apply " + file + " --concurrency 0", "--concurrency 0: want 1 to 10000"},
 		{"apply - --restart", "--restart: there is no progress to forget"},
 	} {
@@ -88,6 +98,25 @@ func TestWrongUsageNamesTheFlagAndTheRemedy(t *testing.T) {
 		if strings.Contains(got.err, "secret") {
 			t.Errorf("node %s: it shows the password: %s", c.args, got.err)
 		}
+	}
+}
+
+func TestWrongUsageIsToldOnce(t *testing.T) {
+	t.Parallel()
+	got := newTerminal(t, nil).run("send", "account/a", "Deposit", "")
+	if got.code != cli.ExitUsage || strings.Count(got.err, "data: want one JSON object") != 1 {
+		t.Errorf("got %+v, want exit code 2 and the sentence once", got)
+	}
+}
+
+// TestServerWithoutAScheme: what NATS takes, --server takes.
+func TestServerWithoutAScheme(t *testing.T) {
+	t.Parallel()
+	s := startStub(t)
+	tm := newTerminal(t, s)
+	tm.must("send", "account/a", "Deposit", "--server", strings.TrimPrefix(s.server.ClientURL(), "nats://"))
+	if got := tm.run("get", "account/a", "--server", "127.0.0.256"); got.code != cli.ExitFailure || !strings.Contains(got.err, "nats://127.0.0.256 (--server)") {
+		t.Errorf("got %+v, want exit code 1 and the address", got)
 	}
 }
 
