@@ -63,6 +63,8 @@ type Config struct {
 	// in internal errors. It gives what messages.CheckCommandID takes, and never the same
 	// twice. Default nuid.Next.
 	NewID func() string
+	// Log names the log, so that clients can tell whether it is the one that they know.
+	Log messages.LogName
 	// Version of the service, as SemVer; default 0.0.0.
 	Version string
 	// Logger hears what clients are not told, and what could not be answered; default

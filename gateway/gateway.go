@@ -92,10 +92,12 @@ func (g *Gateway) addTypes() error {
 
 func (g *Gateway) serve() error {
 	service, err := micro.AddService(g.cfg.Conn, micro.Config{
-		Name:         "holdfast-" + string(g.cfg.Context),
-		Version:      g.cfg.Version,
-		Description:  "The aggregates of the context " + string(g.cfg.Context),
-		Metadata:     map[string]string{"context": string(g.cfg.Context), "types": g.names},
+		Name:        messages.ServiceName(g.cfg.Context),
+		Version:     g.cfg.Version,
+		Description: "The aggregates of the context " + string(g.cfg.Context),
+		Metadata: map[string]string{
+			"context": string(g.cfg.Context), "types": g.names, messages.MetadataLog: string(g.cfg.Log),
+		},
 		QueueGroup:   queueGroup,
 		StatsHandler: g.microStats,
 		ErrorHandler: g.asyncError,

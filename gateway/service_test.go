@@ -31,10 +31,10 @@ func discover[T any](t *testing.T, w *world, verb string) (v T) {
 
 func TestDiscovery(t *testing.T) {
 	t.Parallel()
-	w := setup(t, func(c *gateway.Config) { c.Version = "1.2.3" })
+	w := setup(t, func(c *gateway.Config) { c.Version, c.Log = "1.2.3", "20260314T092653.589793238Z" })
 	check(t, "ping", discover[micro.Ping](t, w, "PING").Version, "1.2.3")
 	info := discover[micro.Info](t, w, "INFO")
-	check(t, "metadata", fmt.Sprint(info.Metadata), "map[context:bank types:account, plain]")
+	check(t, "metadata", fmt.Sprint(info.Metadata), "map[context:bank log:20260314T092653.589793238Z types:account, plain]")
 	var endpoints []string
 	for _, e := range info.Endpoints {
 		endpoints = append(endpoints, e.Name+" "+e.Subject+" "+e.QueueGroup+" "+e.Metadata["subject"])

@@ -77,6 +77,7 @@ func (n *Node) run(ctx context.Context) error {
 		Context: name, Conn: conns.edge, Types: c.Types, Logger: c.Log,
 		Sender: n.member, Viewer: n.member, Reader: n.store,
 		MaxInFlight: c.MaxInFlight, Timeout: c.Timeout, Version: version(),
+		Log: messages.NewLogName(n.store.Created()),
 	})
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", name, err)

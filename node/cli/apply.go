@@ -39,11 +39,11 @@ that is rejected or malformed is listed, and the others go on. A line that fails
 be tried again stops the lines that follow it in the same aggregate.
 
 apply can be stopped or killed at any time: run it again and it goes on, and nothing
-takes effect twice. For that it keeps FILE.ndjson.progress beside the file, also when all
-is done: a file that is applied once more sends nothing, and tells the outcomes again.
-A changed file, or another server, is refused while the progress file is there; --restart
-begins anew, and lines may then take effect again if their ids have been forgotten: an
-aggregate remembers its last 1,024 commands.
+takes effect twice. For that it keeps FILE.ndjson.LOG.progress beside the file, one for
+each log that the file is applied to, also when all is done: a file that is applied once
+more sends nothing, and tells the outcomes again. A changed file is refused while the
+progress file is there; --restart begins anew, and lines may then take effect again if
+their ids have been forgotten: an aggregate remembers its last 1,024 commands.
 
 A line without an id gets one of the line's number and content, so inserting or deleting
 lines moves the ids of those that follow: give your own "id" to be independent of that.
@@ -111,8 +111,18 @@ func applyFile(ctx context.Context, cfg Config, o *applyOptions, path string) er
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	head := header{Format: progressFormat, Server: o.servers(), Context: o.context, Encoded: o.encoded, Batch: o.batch, Sum: s.sum}
-	record := &progress{path: path + ".progress"}
+	c, err := connect(ctx, cfg, &o.options)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	log, err := c.logName(ctx)
+	if err != nil {
+		return err
+	}
+	head := header{Format: progressFormat, Encoded: o.encoded, Batch: o.batch, Sum: s.sum}
+	record := &progress{path: path + "." + string(log) + ".progress"}
+	defer record.close()
 	begun := noOutcomes(s.lines)
 	if !o.restart {
 		earlier, ok, err := record.load(head, s.lines)
@@ -123,14 +133,6 @@ func applyFile(ctx context.Context, cfg Config, o *applyOptions, path string) er
 			begun = earlier
 		}
 	}
-	var c *client
-	if !begun.all() {
-		if c, err = connect(ctx, cfg, &o.options); err != nil {
-			return err
-		}
-		defer c.close()
-	}
-	defer record.close()
 	if err := record.open(head, begun); err != nil {
 		return err
 	}

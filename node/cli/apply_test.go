@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/node/cli"
 )
 
@@ -137,7 +138,6 @@ func TestApplyListsProblemsInOrder(t *testing.T) {
 	if got := tm.run("apply", file); got.code != cli.ExitFailure || !strings.HasPrefix(got.out, want.String()+"lines ") {
 		t.Errorf("got exit code %d and\n%s\nwant all problems in order", got.code, got.out)
 	}
-	s.server.Stop() // nothing is left to send
 	again := strings.ReplaceAll(want.String(), "insufficient_funds: the balance is 0", "in an earlier run, of which the reason was not kept")
 	if got := tm.run("apply", file); got.code != cli.ExitFailure || !strings.HasPrefix(got.out, again+"lines ") {
 		t.Errorf("the second time: got exit code %d and\n%s\nwant all problems in order again", got.code, got.out)
@@ -181,13 +181,43 @@ func TestApplyTwiceTakesEffectOnce(t *testing.T) {
 		t.Fatalf("got %+v, want exit code 3", got)
 	}
 	sent := s.count()
-	s.server.Stop() // nobody is asked
+	s.restart(func(c *natsd.Config) { c.Listen = "127.0.0.1:0" }) // the same log at another address
+	tm.vars["HOLDFAST_SERVER"] = s.server.ClientURL()
 	got := tm.run("apply", file)
-	if got.code != cli.ExitRejected || !strings.Contains(got.out, "all 1501 lines were settled before\n") || s.count() != sent {
+	if got.code != cli.ExitRejected || !strings.Contains(got.out, "all 1501 lines were settled before, and nothing was sent; --restart sends them again\n") || s.count() != sent {
 		t.Errorf("the second time: got %+v and %d commands, want exit code 3 and none", got, s.count()-sent)
 	}
 	if !strings.HasPrefix(got.out, "rejected   line 1501: account/a Withdraw: in an earlier run") {
 		t.Errorf("the second time: got\n%s\nwant the rejected line first", got.out)
+	}
+}
+
+// TestApplyToAnotherLog: what was sent to one log says nothing about another.
+func TestApplyToAnotherLog(t *testing.T) {
+	t.Parallel()
+	s := startStub(t)
+	tm := newTerminal(t, s)
+	file := writeLines(t, depositLines(20, 3)...)
+	tm.must("apply", file)
+	first := s.log
+	for range 2 {
+		s.log, s.accounts = "20270314T092653.589793238Z", map[string]*account{}
+		s.restart()
+		if got := tm.must("apply", file); !strings.Contains(got, "accepted             20\n") || s.count() != 40 {
+			t.Errorf("to another log: got\n%s\nand %d commands, want 20 accepted once", got, s.count()-20)
+		}
+	}
+	s.log = first
+	s.restart()
+	if tm.must("apply", file); s.count() != 40 {
+		t.Errorf("to the first log again: %d commands", s.count()-40)
+	}
+	for _, odd := range []string{"", "../../etc/passwd", "20260314T092653.589793238Z/x", "today"} {
+		s.log = odd
+		s.restart()
+		if got := tm.run("apply", file); got.code != cli.ExitFailure || !strings.Contains(got.err, "does not say which log it has") || s.count() != 40 {
+			t.Errorf("the log %q: got %+v, want exit code 1 and the reason", odd, got)
+		}
 	}
 }
 

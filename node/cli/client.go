@@ -55,7 +55,7 @@ func (c *client) newLink() *link {
 
 // A request is what is asked of a node.
 type request struct {
-	subject messages.Subject
+	subject string
 	header  map[string][]string
 	body    []byte
 	// grace is how long the answer is awaited once ctx has ended.
@@ -137,12 +137,25 @@ func (c *client) close() {
 	c.end(nats.ErrConnectionClosed)
 }
 
+// logName asks which log the context's nodes have.
+func (c *client) logName(ctx context.Context) (messages.LogName, error) {
+	var info micro.Info
+	if err := c.ask(ctx, c.describe(), &info); err != nil {
+		return "", err
+	}
+	name, err := messages.ParseLogName(info.Metadata[messages.MetadataLog])
+	if err != nil {
+		return "", fmt.Errorf("the node at %s (--server) does not say which log it has: %w", c.opt.servers(), err)
+	}
+	return name, nil
+}
+
 // call asks until it is answered for good or --timeout has passed; how it ends is a
 // body or a *callError. What may have been executed is only asked again because its
 // command id makes that safe.
 func (c *client) call(ctx context.Context, q request) ([]byte, int, error) {
 	deadline := c.cfg.Now().Add(c.opt.timeout)
-	seed := q.subject.String() + strings.Join(q.header[messages.HeaderID], "")
+	seed := q.subject + strings.Join(q.header[messages.HeaderID], "")
 	uncertain := false
 	for n := 1; ; n++ {
 		left := deadline.Sub(c.cfg.Now())
@@ -198,7 +211,7 @@ func (c *client) attempt(ctx context.Context, q request, left time.Duration) ([]
 		}
 	})
 	defer stopped()
-	m, err := c.nc.RequestMsgWithContext(waiting, &nats.Msg{Subject: q.subject.String(), Header: q.header, Data: q.body})
+	m, err := c.nc.RequestMsgWithContext(waiting, &nats.Msg{Subject: q.subject, Header: q.header, Data: q.body})
 	if err != nil {
 		if cause := context.Cause(up); cause != nil {
 			err = cause

@@ -109,7 +109,7 @@ func (c *client) send(ctx context.Context, cmd *command, retrying func(time.Dura
 		header[s.header] = []string{s.value}
 	}
 	body, attempts, err := c.call(ctx, request{
-		subject:  messages.Subject{Context: c.context, Kind: messages.KindCommand, Type: cmd.typ, ID: cmd.id, Name: cmd.name},
+		subject:  messages.Subject{Context: c.context, Kind: messages.KindCommand, Type: cmd.typ, ID: cmd.id, Name: cmd.name}.String(),
 		header:   header,
 		body:     cmd.data,
 		grace:    answerGrace,

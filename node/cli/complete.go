@@ -7,9 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 	"github.com/spf13/cobra"
+
+	"github.com/holdfast-run/holdfast/messages"
 )
 
 // completeTimeout is how long a shell may be kept waiting.
@@ -41,8 +42,8 @@ func completer(cfg Config, o *options, withCommands bool) cobra.CompletionFunc {
 	}
 }
 
-// served asks the services on the server which types the context has, with the commands
-// of each. What cannot be found out is left out.
+// served asks which types the context has, with the commands of each. What cannot be
+// found out is left out.
 func served(ctx context.Context, cfg Config, o *options) map[string][]string {
 	if ctx == nil {
 		ctx = context.Background()
@@ -52,28 +53,20 @@ func served(ctx context.Context, cfg Config, o *options) map[string][]string {
 		return nil
 	}
 	defer c.close()
-	answers, err := c.nc.SubscribeSync(nats.NewInbox())
+	body, _, err := c.call(ctx, c.describe())
 	if err != nil {
 		return nil
 	}
-	if c.nc.PublishRequest(micro.APIPrefix+"."+micro.InfoVerb.String(), answers.Subject, nil) != nil {
+	var info micro.Info
+	if json.Unmarshal(body, &info) != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, completeTimeout)
-	defer cancel()
-	for {
-		m, err := answers.NextMsgWithContext(ctx)
-		if err != nil {
-			return nil
-		}
-		var info micro.Info
-		if json.Unmarshal(m.Data, &info) != nil {
-			continue
-		}
-		if info.Metadata["context"] == o.context {
-			return typesOf(info)
-		}
-	}
+	return typesOf(info)
+}
+
+// describe asks for the description of the context's service.
+func (c *client) describe() request {
+	return request{subject: micro.APIPrefix + "." + micro.InfoVerb.String() + "." + messages.ServiceName(c.context)}
 }
 
 // typesOf reads a service's description: its metadata "types", and of its endpoints the

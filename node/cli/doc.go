@@ -16,12 +16,13 @@
 //     sending it again is safe while the aggregate remembers the id. It remembers the
 //     last 1,024, therefore no line is sent while 512 are answered and perhaps not yet
 //     durable in the progress file.
-//   - The progress file, FILE.progress, has a line of JSON that says what it is of, and
-//     then one byte for each line of the file: its outcome, or that it has none yet. A
-//     byte is written when the line is answered, which outlives the process, and synced
-//     together with others, which outlives the machine. A power loss may keep any part
-//     of what was not synced: those lines are sent again. The file stays when all is
-//     done, and a run begins with writing it anew, as one durable step.
+//   - The progress file, FILE.LOG.progress, is of one file and one log, as the node names
+//     it. It has a line of JSON that says what it is of, and then one byte for each line
+//     of the file: its outcome, or that it has none yet. A byte is written when the line
+//     is answered, which outlives the process, and synced together with others, which
+//     outlives the machine. A power loss may keep any part of what was not synced: those
+//     lines are sent again. The file stays when all is done, and a run begins with
+//     writing it anew, as one durable step.
 //   - A line waits for a sync when the log may not have what came before it: after a
 //     line that was rejected, or that was accepted and recorded no event, which might be
 //     decided otherwise if it were sent again later; and beyond a line that an earlier

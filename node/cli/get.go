@@ -73,12 +73,10 @@ func runGet(ctx context.Context, cfg Config, o *getOptions, arg string) error {
 	}
 	defer c.close()
 	v := view{}
-	err = c.ask(ctx, request{
-		subject: messages.Subject{Context: c.context, Kind: messages.KindGet, Type: typ, ID: id},
-		header:  header,
-	}, &v)
+	subject := messages.Subject{Context: c.context, Kind: messages.KindGet, Type: typ, ID: id}
+	err = c.ask(ctx, request{subject: subject.String(), header: header}, &v)
 	if err != nil {
-		return err
+		return about(err, messages.FormatRef(typ, id), "")
 	}
 	if o.json {
 		return writeJSON(cfg.Out, v)
@@ -101,8 +99,7 @@ func (o *getOptions) header() (map[string][]string, error) {
 	return header, nil
 }
 
-// ask is call for what only reads; the error is a *callError that names the
-// aggregate.
+// ask is call for what only reads.
 func (c *client) ask(ctx context.Context, q request, into any) error {
 	q.retrying = func(pause time.Duration, because *callError) {
 		fmt.Fprintf(c.cfg.Err, "%s; trying again in %v\n", oneLine(because.Code+": "+because.Message), pause.Round(10*time.Millisecond))
@@ -111,7 +108,7 @@ func (c *client) ask(ctx context.Context, q request, into any) error {
 	if err == nil {
 		err = decodeAnswer(body, into)
 	}
-	return about(err, messages.FormatRef(q.subject.Type, q.subject.ID), "")
+	return err
 }
 
 func (c Config) showView(v view) error {

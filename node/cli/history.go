@@ -116,8 +116,8 @@ func runHistory(ctx context.Context, cfg Config, o *historyOptions, arg string) 
 func (c *client) historyPage(ctx context.Context, subject messages.Subject, from, size uint64) (historyPage, error) {
 	var page historyPage
 	body := fmt.Appendf(nil, `{"from":%d,"limit":%d}`, from, size)
-	if err := c.ask(ctx, request{subject: subject, body: body}, &page); err != nil {
-		return page, err
+	if err := c.ask(ctx, request{subject: subject.String(), body: body}, &page); err != nil {
+		return page, about(err, messages.FormatRef(subject.Type, subject.ID), "")
 	}
 	if page.Next != 0 && page.Next <= from { // it would go on for ever
 		return page, fmt.Errorf("after the page from version %d the node names %d as the next", from, page.Next)

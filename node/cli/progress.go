@@ -12,15 +12,13 @@ import (
 )
 
 // progressFormat is the format of progress files that this build writes and reads.
-const progressFormat = 2
+const progressFormat = 1
 
 // A header is the first line of a progress file. It says of which run the outcomes are
 // that follow: one byte for each line of the file of commands, an [outcome].
 type header struct {
 	Format int `json:"format"`
-	// Server, Context, Encoded and Batch are where the file's lines went, and how they are meant.
-	Server  string `json:"server"`
-	Context string `json:"context"`
+	// Encoded and Batch are how the file's lines are meant.
 	Encoded bool   `json:"encoded"`
 	Batch   string `json:"batch"`
 	// Sum is the SHA-256 of the file's content.
@@ -48,8 +46,6 @@ func (o outcomes) settledUpTo() int {
 	return len(o)
 }
 
-func (o outcomes) all() bool { return o.settledUpTo() == len(o) }
-
 func (o outcomes) counts() (c counts) {
 	for _, b := range o {
 		c.add(outcome(b))
@@ -57,7 +53,7 @@ func (o outcomes) counts() (c counts) {
 	return c
 }
 
-// A progress is the progress file of a file of commands.
+// A progress is the progress file of a file of commands for one log.
 type progress struct {
 	path string
 	file *os.File // once it is open
@@ -104,10 +100,6 @@ func (p *progress) fits(h, want header) error {
 		return p.mistrust("its format %d is unknown to this build, which reads %d", h.Format, want.Format)
 	case h.Sum != want.Sum:
 		return p.mistrust("the file was changed after an earlier run had begun with it; put the earlier content back to go on")
-	case h.Server != want.Server:
-		return p.mistrust("the earlier run was with --server %s"+same+"; if the same log has moved, write its new address into the first line of the progress file", h.Server)
-	case h.Context != want.Context:
-		return p.mistrust("the earlier run was with --context %s"+same, h.Context)
 	case h.Encoded != want.Encoded:
 		return p.mistrust("the earlier run was with --encoded=%t"+same, h.Encoded)
 	case h.Batch != want.Batch:

@@ -227,7 +227,7 @@ func (r *report) show(s summary) {
 	}
 	switch {
 	case s.Earlier > 0 && s.Earlier == s.Lines && s.Error == "":
-		r.print("all %d lines were settled before\n", s.Lines)
+		r.print("all %d lines were settled before, and nothing was sent; --restart sends them again\n", s.Lines)
 	case s.Earlier > 0:
 		r.print("%d of the lines were settled by earlier runs\n", s.Earlier)
 	}

@@ -25,6 +25,7 @@ type stub struct {
 	server *natsd.Server
 	conn   *nats.Conn
 	subs   []*nats.Subscription
+	log    string // its name
 
 	mu       sync.Mutex
 	accounts map[string]*account
@@ -81,7 +82,8 @@ func newStub(t *testing.T) *stub {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &stub{t: t, server: server, conn: conn, accounts: map[string]*account{}, remember: 1024}
+	log := "20260314T092653.589793238Z"
+	return &stub{t: t, server: server, log: log, conn: conn, accounts: map[string]*account{}, remember: 1024}
 }
 
 func startStub(t *testing.T) *stub {
@@ -99,18 +101,23 @@ func (s *stub) serve() {
 		}
 		s.subs = append(s.subs, sub)
 	}
+	s.answerAll("$SRV.INFO.holdfast-demo", fmt.Sprintf(`{"name":"holdfast-demo","metadata":{"log":%q}}`, s.log))
 	if err := s.conn.Flush(); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
-// restart stops the server and starts it again at the same address.
-func (s *stub) restart() {
+// restart stops the server and starts it again, at the same address unless changed.
+func (s *stub) restart(change ...func(*natsd.Config)) {
 	s.t.Helper()
 	s.conn.Close()
 	s.server.Stop()
+	cfg := s.server.Config()
+	for _, c := range change {
+		c(&cfg)
+	}
 	var err error
-	if s.server, err = natsd.Start(s.t.Context(), s.server.Config()); err != nil {
+	if s.server, err = natsd.Start(s.t.Context(), cfg); err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(s.server.Stop)

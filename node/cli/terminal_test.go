@@ -98,6 +98,8 @@ func writeLines(t *testing.T, lines ...string) string {
 	return path
 }
 
+func progressOf(s *stub, file string) string { return file + "." + s.log + ".progress" }
+
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
 
 	"github.com/holdfast-run/holdfast/persistence/jetstream"
@@ -28,6 +29,38 @@ func TestStreamsAreMadeInOrder(t *testing.T) {
 			t.Errorf("%s is made before the one that it must come after", name)
 		}
 		before = made
+	}
+}
+
+// TestALogIsToldFromAnother by when it was made, whichever server is asked and however
+// often they were started.
+func TestALogIsToldFromAnother(t *testing.T) {
+	for _, n := range []int{1, 3} {
+		t.Run(fmt.Sprintf("%d servers", n), func(t *testing.T) {
+			s := startServers(t, n)
+			cfg := jetstream.Config{Context: "one", Partitions: 2}
+			made := s.open(t, cfg).Created()
+			info, err := streams(t, s).Stream(t.Context(), "ONE_LOG_0")
+			if err != nil || made.IsZero() || !made.Equal(info.CachedInfo().Created) {
+				t.Errorf("made at %s, and the stream: %v", made, err)
+			}
+			s.restart(t, func() {})
+			for i := range n {
+				cfg.Read = []*nats.Conn{s.connect(t, i)}
+				if again := s.open(t, cfg).Created(); !again.Equal(made) {
+					t.Errorf("server %d: made at %s, and before the restart at %s", i, again, made)
+				}
+			}
+			if err := streams(t, s).DeleteStream(t.Context(), "ONE_LOG_1"); err != nil {
+				t.Fatal(err)
+			}
+			if err := streams(t, s).DeleteStream(t.Context(), "ONE_LOG_0"); err != nil {
+				t.Fatal(err)
+			}
+			if other := s.open(t, cfg).Created(); !other.After(made) {
+				t.Errorf("the log that took its place was made at %s, and itself at %s", other, made)
+			}
+		})
 	}
 }
 

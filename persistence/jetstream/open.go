@@ -39,7 +39,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s := &Store{
 		context: cfg.Context, js: js, log: cfg.Logger, newID: cfg.newID,
-		partitions: o.logs, snapshots: o.snapshots, settlers: make(chan struct{}, settlers), readTimeout: cfg.ReadTimeout,
+		partitions: o.logs, created: o.created, snapshots: o.snapshots, settlers: make(chan struct{}, settlers), readTimeout: cfg.ReadTimeout,
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	reading := cfg.Publish == nil
@@ -63,7 +63,8 @@ type opener struct {
 	cfg       Config
 	js        jetstream.JetStream
 	logs      []*partition
-	replicas  int // of the log
+	created   time.Time // when the first of them was
+	replicas  int       // of the log
 	snapshots *partition
 }
 
@@ -84,11 +85,11 @@ func (o *opener) streams(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := compare(ofLog, found, &wanted); err != nil {
+		if err := compare(ofLog, &found.Config, &wanted); err != nil {
 			return err
 		}
-		o.logs[p] = newPartition(p, found.Name, found.Replicas)
-		o.replicas = max(found.Replicas, 1) // of the first partition, which comes last
+		o.logs[p] = newPartition(p, found.Config.Name, found.Config.Replicas)
+		o.created, o.replicas = found.Created, max(found.Config.Replicas, 1) // of the first partition, which comes last
 	}
 	return o.openSnapshots(ctx)
 }
@@ -105,10 +106,10 @@ func (o *opener) openSnapshots(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := compare(ofSnapshots, found, &wanted); err != nil {
+	if err := compare(ofSnapshots, &found.Config, &wanted); err != nil {
 		return err
 	}
-	o.snapshots = newPartition(0, found.Name, found.Replicas)
+	o.snapshots = newPartition(0, found.Config.Name, found.Config.Replicas)
 	return nil
 }
 
@@ -161,11 +162,11 @@ func (o *opener) checkNothingLost(ctx context.Context) error {
 }
 
 // stream finds a stream, or makes it when it may.
-func (o *opener) stream(ctx context.Context, wanted jetstream.StreamConfig, create bool) (*jetstream.StreamConfig, error) {
+func (o *opener) stream(ctx context.Context, wanted jetstream.StreamConfig, create bool) (*jetstream.StreamInfo, error) {
 	for {
 		info, err := o.info(ctx, wanted.Name)
 		if err == nil {
-			return &info.Config, nil
+			return info, nil
 		}
 		if !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return nil, err

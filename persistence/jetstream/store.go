@@ -16,6 +16,7 @@ import (
 type Store struct {
 	context    messages.Context
 	partitions []*partition
+	created    time.Time
 	snapshots  *partition
 	publish    *pipe
 	reads      *reads
@@ -41,6 +42,10 @@ var (
 
 // Partitions is how many partitions the log has.
 func (s *Store) Partitions() uint32 { return uint32(len(s.partitions)) }
+
+// Created is when the log was made, to the nanosecond, as JetStream has it on record: it
+// tells this log from one that has taken its place.
+func (s *Store) Created() time.Time { return s.created }
 
 // start makes the part of the store that works on the connections.
 func (s *Store) start(cfg Config) error {
