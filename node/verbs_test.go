@@ -9,18 +9,19 @@ import (
 	"github.com/holdfast-run/holdfast/node/cli"
 )
 
-// TestVerbs speak with a node, restarted at another address, and with another log.
+// TestVerbs speak with a node, with the same restarted at another address, and with a
+// new one that has another log, about the example that the README names.
 func TestVerbs(t *testing.T) {
-	c := config(t)
-	n := start(t, c)
-	file := filepath.Join(t.TempDir(), "ada.ndjson")
-	err := os.WriteFile(file, []byte(`{"ref":"account/ada","command":"OpenAccount","data":{"owner":"Ada"},"user":"teller"}
-{"ref":"account/ada","command":"Deposit","data":{"amount":100}}
-{"ref":"account/ada","command":"Withdraw","data":{"amount":500}}
-`), 0o600)
+	commands, err := os.ReadFile("../examples/bank/commands.ndjson")
 	if err != nil {
 		t.Fatal(err)
 	}
+	file := filepath.Join(t.TempDir(), "commands.ndjson") // the progress is kept beside it
+	if err := os.WriteFile(file, commands, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := config(t)
+	n := start(t, c)
 	check := func(code int, says string, args ...string) {
 		t.Helper()
 		out, errs, got := run(append(args, "--server", n.ClientURL())...)
@@ -30,20 +31,20 @@ func TestVerbs(t *testing.T) {
 	}
 	applied := func() {
 		t.Helper()
-		check(cli.ExitRejected, "rejected   line 3: account/ada Withdraw: insufficient_funds", "apply", file)
-		check(cli.ExitOK, `"balance":"100"`, "get", "account/ada", "--json")
-		check(cli.ExitOK, `"user":"teller"`, "history", "account/ada", "--json")
+		check(cli.ExitRejected, "rejected   line 6: account/alan Withdraw: insufficient_funds", "apply", file)
+		check(cli.ExitOK, `"balance":"70"`, "get", "account/grace", "--json")
+		check(cli.ExitOK, `"user":"teller"`, "history", "account/grace", "--json")
 	}
 	applied()
-	check(cli.ExitOK, "version 3", "send", "account/ada", "Deposit", `{"amount": 1}`)
+	check(cli.ExitOK, "version 4", "send", "account/grace", "Deposit", `{"amount": 1}`)
 	if out, _, _ := run("__complete", "get", "--server", n.ClientURL(), ""); !strings.HasPrefix(out, "account/\n") {
 		t.Errorf("completes to %q", out)
 	}
 
 	stop(t, n)
 	n = start(t, c)
-	check(cli.ExitRejected, "all 3 lines were settled before", "apply", file)
-	check(cli.ExitOK, `"version":3`, "get", "account/ada", "--json")
+	check(cli.ExitRejected, "all 6 lines were settled before", "apply", file)
+	check(cli.ExitOK, `"version":4`, "get", "account/grace", "--json")
 
 	n = start(t, config(t))
 	applied()
