@@ -46,6 +46,7 @@ func TestVerbs(t *testing.T) {
 	check(cli.ExitRejected, "all 6 lines were settled before", "apply", file)
 	check(cli.ExitOK, `"version":4`, "get", "account/grace", "--json")
 
+	stop(t, n)
 	n = start(t, config(t))
 	applied()
 }

@@ -201,8 +201,7 @@ func TestApplyToAnotherLog(t *testing.T) {
 	tm.must("apply", file)
 	first := s.log
 	for range 2 {
-		s.log, s.accounts = "20270314T092653.589793238Z", map[string]*account{}
-		s.restart()
+		s.begin("20270314T092653.589793238Z")
 		if got := tm.must("apply", file); !strings.Contains(got, "accepted             20\n") || s.count() != 40 {
 			t.Errorf("to another log: got\n%s\nand %d commands, want 20 accepted once", got, s.count()-20)
 		}

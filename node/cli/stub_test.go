@@ -127,6 +127,14 @@ func (s *stub) restart(change ...func(*natsd.Config)) {
 	s.serve()
 }
 
+// begin gives the stub another log, which is empty.
+func (s *stub) begin(log string) {
+	s.mu.Lock()
+	s.log, s.accounts = log, map[string]*account{}
+	s.mu.Unlock()
+	s.restart()
+}
+
 func (s *stub) onCommand(f func(n int, m *nats.Msg) fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
