@@ -304,11 +304,10 @@ func TestSendOutlivesTheServer(t *testing.T) {
 	t.Parallel()
 	s := startStub(t)
 	s.onCommand(func(n int, _ *nats.Msg) fault {
-		return fault{silent: n == 1, executed: n == 1, after: func() {
-			if n == 1 {
-				go s.server.Stop()
-			}
-		}}
+		if n > 1 {
+			return fault{}
+		}
+		return fault{silent: true, executed: true, after: func() { go s.server.Stop() }}
 	})
 	tm := newTerminal(t, s).inRealTime()
 	waits := 0
