@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
-	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/node"
 	"github.com/holdfast-run/holdfast/node/cli"
 )
@@ -35,16 +34,7 @@ type door struct {
 // newDoor starts a server with a door before it, and gives the URL for a node.
 func newDoor(t *testing.T) (*door, string) {
 	t.Helper()
-	folder := t.TempDir()
-	server, err := natsd.Start(context.Background(), natsd.Config{DataDir: folder, Listen: "127.0.0.1:0", Context: "demo", Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Stop)
-	admin, err := natsd.ReadAdmin(folder)
-	if err != nil {
-		t.Fatal(err)
-	}
+	admin := startExternal(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -131,11 +131,11 @@ func TestPartitionsAreFixed(t *testing.T) {
 	}
 }
 
-// An external NATS server, with the node as an ordinary client of it.
-func TestExternalServer(t *testing.T) {
-	ctx := context.Background()
+// startExternal starts a NATS server for nodes to use, and gives what they log in with.
+func startExternal(t *testing.T) natsd.Admin {
+	t.Helper()
 	folder := t.TempDir()
-	server, err := natsd.Start(ctx, natsd.Config{DataDir: folder, Listen: "127.0.0.1:0", Context: "demo", Logger: slog.New(slog.DiscardHandler)})
+	server, err := natsd.Start(context.Background(), natsd.Config{DataDir: folder, Listen: "127.0.0.1:0", Context: "demo", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +144,12 @@ func TestExternalServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return admin
+}
+
+// An external NATS server, with the node as an ordinary client of it.
+func TestExternalServer(t *testing.T) {
+	admin := startExternal(t)
 	url := strings.Replace(admin.URL, "nats://", "nats://"+admin.User+":"+admin.Password+"@", 1)
 	c := config(t)
 	external(&c, url)
