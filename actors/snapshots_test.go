@@ -41,21 +41,27 @@ func TestASnapshotThatCannotBeLoadedIsIgnored(t *testing.T) {
 	}
 }
 
-// hung never saves a snapshot.
-type hung struct{ persistence.Store }
+// hung never saves a snapshot, and tells when it is to.
+type hung struct {
+	persistence.Store
+	asked chan struct{}
+}
 
-func (hung) SaveSnapshot(ctx context.Context, _ holdfast.Ref, _ persistence.Snapshot) error {
+func (h hung) SaveSnapshot(ctx context.Context, _ holdfast.Ref, _ persistence.Snapshot) error {
+	h.asked <- struct{}{}
 	<-ctx.Done()
 	return context.Cause(ctx)
 }
 
 func TestStopDoesNotWaitForSnapshots(t *testing.T) {
+	asked := make(chan struct{}, 4)
 	f := start(t, func(c *actors.Config) {
-		c.Types, c.Store, c.LoadTimeout = []holdfast.Definition{fragile}, hung{c.Store}, time.Hour
+		c.Types, c.Store, c.LoadTimeout = []holdfast.Definition{fragile}, hung{c.Store, asked}, time.Hour
 	})
 	for range 4 {
 		f.ask("y", deposit(1))
 	}
+	<-asked // otherwise all four may be dropped
 	ctx, cancel := context.WithCancel(context.Background())
 	stopped := make(chan error, 1)
 	go func() { stopped <- f.Stop(ctx) }()
