@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -19,20 +20,24 @@ import (
 // routeUser is the name that members of a cluster show one another with the secret.
 const routeUser = "holdfast-route"
 
-func (c *Cluster) addTo(o *server.Options) error {
-	host, port, err := splitAddress(c.Listen)
+// addCluster puts the cluster into o, which has its listener for clients already.
+func (c Config) addCluster(o *server.Options) error {
+	cl := c.Cluster
+	host, port, err := splitAddress(cl.Listen)
 	if err != nil {
 		return err
 	}
 	o.Cluster = server.ClusterOpts{
-		Name: c.Name, Host: host, Port: port, TLSConfig: c.TLS, TLSTimeout: connectTimeout.Seconds(),
+		Name: cl.Name, Host: host, Port: port, TLSConfig: cl.TLS, TLSTimeout: connectTimeout.Seconds(),
+		// Clients of other members would take a loopback address for one of their own machine.
+		NoAdvertise: isLoopback(o.Host) && !isLoopback(host),
 	}
 	var user *url.Userinfo
-	if c.Secret != "" {
-		o.Cluster.Username, o.Cluster.Password = routeUser, c.Secret
-		user = url.UserPassword(routeUser, c.Secret)
+	if cl.Secret != "" {
+		o.Cluster.Username, o.Cluster.Password = routeUser, cl.Secret
+		user = url.UserPassword(routeUser, cl.Secret)
 	}
-	for _, r := range c.Routes {
+	for _, r := range cl.Routes {
 		o.Routes = append(o.Routes, &url.URL{Scheme: "nats-route", Host: r, User: user})
 	}
 	return nil
@@ -46,6 +51,22 @@ func (s *Server) clusterSize() int {
 		return 1
 	}
 	return len(s.cfg.Cluster.Routes)
+}
+
+// connectedMembers are the names of the other members that this one is
+// connected to.
+func (s *Server) connectedMembers() []string {
+	routes, err := s.nats.Routez(nil)
+	if err != nil { // which is only for options
+		return nil
+	}
+	var names []string
+	for _, r := range routes.Routes { // several of them lead to one member
+		if !slices.Contains(names, r.RemoteName) {
+			names = append(names, r.RemoteName)
+		}
+	}
+	return names
 }
 
 // Config is what the server runs with: defaults filled in and a random port
@@ -62,7 +83,7 @@ func (s *Server) Config() Config {
 // streams with a replica on each (at most 5) can be made. With n = 1 it is one
 // server without a cluster. The caller stops every server.
 func StartCluster(ctx context.Context, n int, cfg Config) ([]*Server, error) {
-	return startCluster(ctx, n, cfg, freeAddresses)
+	return startCluster(ctx, n, cfg, FreeAddresses)
 }
 
 func startCluster(
@@ -153,10 +174,11 @@ func memberConfigs(routes, clients []string, cfg Config) []Config {
 	return configs
 }
 
-// freeAddresses returns n addresses that were free a moment ago. Their ports
-// lie below those that systems give to outgoing connections: none of these
-// takes one, neither before the server does nor while a member is down.
-func freeAddresses(n int) ([]string, error) {
+// FreeAddresses returns n addresses of 127.0.0.1 that were free a moment ago,
+// for tests and benchmarks. Their ports lie below those that systems give to
+// outgoing connections: none of these takes one, neither before the server does
+// nor while a member is down.
+func FreeAddresses(n int) ([]string, error) {
 	const lowest, ports, tries = 20000, 10000, 1000
 	var addresses []string
 	for range tries {

@@ -70,10 +70,13 @@ type Cluster struct {
 	// number is the size of the cluster.
 	Routes []string
 	// Secret is the password that members show one another. It may only be
-	// empty when Listen is a loopback address.
+	// empty when Listen and Routes are loopback addresses.
 	Secret string
 	// TLS, when set, is used between members in both directions.
 	TLS *tls.Config
+	// Joining, when set, is called once by [Start], before it waits for the
+	// others, with what tells the names of those that the server is connected to.
+	Joining func(connected func() []string)
 }
 
 // A FieldError says what is wrong with a field of a [Config], and what to do.
@@ -169,25 +172,33 @@ func (c Config) validateCluster() error {
 	}
 	host, port, err := splitAddress(cl.Listen)
 	if err != nil {
-		return fmt.Errorf("Cluster.Listen %q: %w", cl.Listen, err)
+		return &FieldError{Field: "Cluster.Listen", Problem: fmt.Sprintf("%q: %v", cl.Listen, err)}
 	}
 	if port == 0 {
-		return fmt.Errorf("Cluster.Listen %q: choose a fixed port, the other members have to know it", cl.Listen)
-	}
-	if cl.Secret == "" && !isLoopback(host) {
-		return fmt.Errorf("Cluster.Listen %q can be reached from other machines, but Cluster.Secret is empty:"+
-			" set the same secret for all members, or listen on 127.0.0.1", cl.Listen)
+		return &FieldError{Field: "Cluster.Listen", Problem: fmt.Sprintf("%q: choose a fixed port, the other members have to know it", cl.Listen)}
 	}
 	if len(cl.Routes) < 2 {
-		return fmt.Errorf("Cluster.Routes has %d addresses: list all members, this one included", len(cl.Routes))
+		return &FieldError{Field: "Cluster.Routes", Problem: fmt.Sprintf("there are %d addresses: list all members, this one included", len(cl.Routes))}
 	}
+	reachable := !isLoopback(host)
 	for i, r := range cl.Routes {
-		if _, _, err := splitAddress(r); err != nil {
-			return fmt.Errorf("Cluster.Routes %q: %w", r, err)
+		host, port, err := splitAddress(r)
+		if err != nil {
+			return &FieldError{Field: "Cluster.Routes", Problem: fmt.Sprintf("%q: %v", r, err)}
+		}
+		if ip := net.ParseIP(host); port == 0 || host == "" || ip != nil && ip.IsUnspecified() {
+			return &FieldError{Field: "Cluster.Routes", Problem: fmt.Sprintf("%q: name the host and the port at which the others reach it", r)}
 		}
 		// The server counts them, and waits for a majority of that many.
 		if slices.Contains(cl.Routes[:i], r) {
-			return fmt.Errorf("Cluster.Routes has %q twice: list each member once", r)
+			return &FieldError{Field: "Cluster.Routes", Problem: fmt.Sprintf("%q is there twice: list each member once", r)}
+		}
+		reachable = reachable || !isLoopback(host)
+	}
+	if reachable && cl.Secret == "" {
+		return &FieldError{
+			Field:   "Cluster.Secret",
+			Problem: "there is none, though a member can be reached from other machines: give all members the same one, or have all of them listen on 127.0.0.1",
 		}
 	}
 	return nil

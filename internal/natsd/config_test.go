@@ -61,6 +61,10 @@ func TestConfigRefused(t *testing.T) {
 		{"ClusterNoSecret", cluster(func(c *natsd.Cluster) { c.Listen = "0.0.0.0:6222" }), []string{"Cluster.Secret"}},
 		{"ClusterOfOne", cluster(func(c *natsd.Cluster) { c.Routes = c.Routes[:1] }), []string{"Cluster.Routes", "all members"}},
 		{"ClusterBadRoute", cluster(func(c *natsd.Cluster) { c.Routes = []string{"a", "b"} }), []string{"Cluster.Routes", "host:port"}},
+		{"ClusterRouteWithoutHost", cluster(func(c *natsd.Cluster) { c.Routes[1] = ":6223" }), []string{"Cluster.Routes", "name the host"}},
+		{"ClusterRouteToAll", cluster(func(c *natsd.Cluster) { c.Routes[1] = "0.0.0.0:6223" }), []string{"Cluster.Routes", "name the host"}},
+		{"ClusterRouteWithoutPort", cluster(func(c *natsd.Cluster) { c.Routes[1] = "127.0.0.1:0" }), []string{"Cluster.Routes", "the port"}},
+		{"ClusterRouteAway", cluster(func(c *natsd.Cluster) { c.Routes[1] = "10.0.0.2:6222" }), []string{"Cluster.Secret", "the same one"}},
 		{"ClusterRouteTwice", cluster(func(c *natsd.Cluster) { c.Routes[1] = c.Routes[0] }), []string{"Cluster.Routes", "once"}},
 		{"ClusterInProcess", func(c *natsd.Config) {
 			cluster(func(*natsd.Cluster) {})(c)

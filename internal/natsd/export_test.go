@@ -21,9 +21,6 @@ func StartClusterAt(
 	return startCluster(ctx, n, cfg, free)
 }
 
-// FreeAddresses returns n free addresses of 127.0.0.1.
-var FreeAddresses = freeAddresses
-
 // LockFile is the file whose lock makes the folder the server's own.
 func (s *Server) LockFile() *os.File { return s.lock.file }
 

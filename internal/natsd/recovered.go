@@ -33,9 +33,9 @@ func (s *Server) checkRecovered() error {
 			served[filepath.Join(a.Name, stream.Name)] = true
 		}
 	}
-	folders, err := filepath.Glob(filepath.Join(s.cfg.DataDir, server.JetStreamStoreDir, "*", "streams", "*"))
+	folders, err := streamFolders(s.cfg.DataDir)
 	if err != nil {
-		return fmt.Errorf("list folders of streams: %w", err)
+		return err
 	}
 	for _, folder := range folders {
 		name := filepath.Base(folder)

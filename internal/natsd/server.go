@@ -51,9 +51,10 @@ type Server struct {
 // no part in the server's life afterwards.
 //
 // The error is [ErrFolderInUse] when another server owns the folder,
-// syscall.EADDRINUSE when a port is taken, [ErrDamagedBlock] when
-// Config.CheckBlocksOf has it found one, and otherwise says what the server
-// said. A server that finds data which it cannot serve does not start.
+// [ErrWrongFolder] when it is not this server's, syscall.EADDRINUSE when a port
+// is taken, [ErrDamagedBlock] when Config.CheckBlocksOf has it found one, and
+// otherwise says what the server said. A server that finds data which it cannot
+// serve does not start.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -80,6 +81,9 @@ func (s *Server) run(ctx context.Context) error {
 	if err := removeAdmin(s.cfg.DataDir); err != nil {
 		return err
 	}
+	if err := s.checkPlace(); err != nil {
+		return err
+	}
 	if err := s.checkBlocks(ctx); err != nil {
 		return err
 	}
@@ -94,6 +98,9 @@ func (s *Server) run(ctx context.Context) error {
 	// Not left before it is done, even when ctx ends: a shutdown in the middle
 	// of it would miss what is only opened afterwards.
 	s.nats.Start()
+	if c := s.cfg.Cluster; c != nil && c.Joining != nil {
+		c.Joining(s.connectedMembers)
+	}
 	if err := s.awaitJetStream(ctx); err != nil {
 		return err
 	}
@@ -144,7 +151,7 @@ func (s *Server) options() (*server.Options, error) {
 		o.TLSConfig, o.TLSTimeout = s.cfg.TLS, connectTimeout.Seconds()
 	}
 	if s.cfg.Cluster != nil {
-		return o, s.cfg.Cluster.addTo(o)
+		return o, s.cfg.addCluster(o)
 	}
 	return o, nil
 }
