@@ -134,6 +134,9 @@ func (c Context) LogStream(partition uint32) string {
 // SnapshotStream is the name of the JetStream stream that holds the snapshots.
 func (c Context) SnapshotStream() string { return strings.ToUpper(string(c)) + "_SNAPSHOTS" }
 
+// MembersBucket is the name of the NATS KV bucket in which the context's nodes register.
+func (c Context) MembersBucket() string { return strings.ToUpper(string(c)) + "_MEMBERS" }
+
 // PartitionOf says in which of n partitions an aggregate's log is: the 64-bit FNV-1a
 // hash of "<type>.<encoded id>", mixed by the finalizer of MurmurHash3, modulo n. It
 // never changes.
