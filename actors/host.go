@@ -34,6 +34,9 @@ type Config struct {
 	Loads int
 	// LoadTimeout bounds the reading of one log; 30 seconds by default.
 	LoadTimeout time.Duration
+	// Admit says whether an aggregate may be activated here, and why not; nil admits all.
+	// It is asked with a lock held, and must not block.
+	Admit func(holdfast.Ref) error
 	// Tick gives the passing of time, for tests; a ticker by default.
 	Tick <-chan time.Time
 	// Log is slog.Default() by default.
@@ -157,6 +160,24 @@ func (h *Host) Stop(ctx context.Context) error {
 	return err
 }
 
+// Release has the aggregates that are not to be kept answer what is on its way and go,
+// and returns when they have gone, or with ctx's error. Which are left then, left says.
+// Admit must not admit them any more.
+func (h *Host) Release(ctx context.Context, keep func(holdfast.Ref) bool) (left []holdfast.Ref, err error) {
+	var going []*aggregate
+	for _, a := range h.registry.all() {
+		if !keep(a.ref) {
+			going = append(going, a)
+			a.tell(drain{})
+		}
+	}
+	going, err = h.registry.waitGone(ctx, going)
+	for _, a := range going {
+		left = append(left, a.ref)
+	}
+	return left, err
+}
+
 // Deliver has the request answered by its aggregate, which is activated if need be. It
 // does not wait: the request's Done hears the answer.
 func (h *Host) Deliver(r *Request) {
@@ -218,13 +239,22 @@ func (h *Host) activation(ref holdfast.Ref) (*aggregate, error) {
 	return h.registry.add(ref, func() (*aggregate, error) { return h.spawn(def, ref) })
 }
 
-var errClosing = holdfast.Errorf(holdfast.CodeUnavailable, "the node is stopping: send it again")
+// ErrStopping is the cause of the error of a request that a host did not take since it
+// is stopping.
+var ErrStopping = errors.New("the node is stopping: send it again")
+
+var errClosing = holdfast.Errorf(holdfast.CodeUnavailable, "%w", ErrStopping)
 
 // spawn is called with the registry locked, so Stop either sees what it makes or has it
 // made no more.
 func (h *Host) spawn(def holdfast.Definition, ref holdfast.Ref) (*aggregate, error) {
 	if h.closing.Load() {
 		return nil, errClosing
+	}
+	if h.config.Admit != nil {
+		if err := h.config.Admit(ref); err != nil {
+			return nil, err
+		}
 	}
 	a := &aggregate{host: h, ref: ref, engine: NewEngine(def, ref, &h.settings)}
 	a.mailbox.bounce = a.bounced

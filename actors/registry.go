@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -16,7 +17,9 @@ type registry struct {
 	seed   maphash.Seed
 	shards [shards]shard
 	count  atomic.Int64
-	empty  chan struct{} // hears when the last one went
+	// watchers are those who wait for aggregates to go.
+	watchers sync.Map      // of chan struct{}
+	empty    chan struct{} // hears when the last one went
 }
 
 type shard struct {
@@ -70,15 +73,43 @@ func (r *registry) remove(a *aggregate) {
 		return
 	}
 	delete(s.active, a.ref)
+	r.watchers.Range(func(gone, _ any) bool {
+		signal(gone.(chan struct{}))
+		return true
+	})
 	if r.count.Add(-1) == 0 {
 		r.signalEmpty()
 	}
 }
 
-func (r *registry) signalEmpty() {
+func (r *registry) signalEmpty() { signal(r.empty) }
+
+func signal(c chan<- struct{}) {
 	select {
-	case r.empty <- struct{}{}:
+	case c <- struct{}{}:
 	default:
+	}
+}
+
+// waitGone waits until none of the activations is there any more, and gives those that
+// are when ctx ends.
+func (r *registry) waitGone(ctx context.Context, going []*aggregate) ([]*aggregate, error) {
+	gone := make(chan struct{}, 1)
+	r.watchers.Store(gone, nil)
+	defer r.watchers.Delete(gone)
+	has := func(a *aggregate) bool { return r.find(a.ref) == a }
+	for {
+		for len(going) > 0 && !has(going[len(going)-1]) {
+			going = going[:len(going)-1]
+		}
+		if len(going) == 0 {
+			return nil, nil
+		}
+		select {
+		case <-gone:
+		case <-ctx.Done():
+			return slices.DeleteFunc(going, func(a *aggregate) bool { return !has(a) }), context.Cause(ctx)
+		}
 	}
 }
 
