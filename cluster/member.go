@@ -2,96 +2,107 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
-	pcluster "github.com/asynkron/protoactor-go/cluster"
-	"github.com/asynkron/protoactor-go/remote"
+	"github.com/nats-io/nats.go"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
+	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/actors"
-	"github.com/holdfast-run/holdfast/messages"
 )
 
-// Config is what a member is made of.
+// DefaultLease is how long the others wait for a node that has fallen silent.
+const DefaultLease = 3 * time.Second
+
+// LeastLease is the shortest lease that NATS can keep.
+const LeastLease = time.Second
+
+// Config is what a member is made of. Host and Conn are required.
 type Config struct {
-	// Host is what runs the aggregates; its System is the member's own, and is set here.
+	// Host is what runs the aggregates; its System and Admit are the member's own, and
+	// are set here.
 	Host actors.Config
+	// Conn reaches the register. The member neither drains nor closes it.
+	Conn *nats.Conn
+	// Replicas of the register, when it is made; 1 by default.
+	Replicas int
+	// Hosts are the names of those of Host.Types that this node hosts; all by default. The
+	// others it takes to the nodes that do.
+	Hosts []string
+	// Name is what operators call the node; its address by default.
+	Name string
+	// Version is that of the node's release, for people.
+	Version string
 	// Listen is the address for the other members, host:port; 127.0.0.1 with a free port
 	// by default.
 	Listen string
-	// Now and NewID stamp commands that come without a time and an id. They are the
-	// system's clock and random ids by default.
+	// Advertise is the address by which the others reach Listen, if it is another.
+	Advertise string
+	// TLS, when set, is used in both directions between members, and should demand and
+	// show certificates. Without it, whoever can listen on the network between the nodes
+	// hears what they say.
+	TLS *tls.Config
+	// Lease is how long after its last sign of life the others take the node for gone:
+	// 3 seconds by default, and at least one. It is the same on all nodes.
+	Lease time.Duration
+	// Now and NewID stamp commands that come without a time and an id, and Now tells
+	// whether the lease is good. They are the system's clock and random ids by default.
 	Now   func() time.Time
 	NewID func() string
 }
 
 // A Member is a node of the cluster. It implements holdfast.Sender and holdfast.Viewer.
 type Member struct {
-	config    Config
-	log       *slog.Logger
-	system    *actor.ActorSystem
-	proto     *pcluster.Cluster
-	host      *actors.Host
-	placement placement
-	joined    chan struct{} // closed when Proto.Actor's start has returned
-	joinErr   error         // of that
-	stop      sync.Once
-	stopped   chan struct{}
+	config  Config
+	log     *slog.Logger
+	types   map[string]holdfast.Definition
+	bucket  *bucket
+	server  *grpc.Server
+	address string
+	peers   *peers
+	waiting chan struct{} // one for each request that waits for its aggregate to move
+
+	asked chan struct{}
+
+	current atomic.Pointer[incarnation]
+	running context.Context // ends when the member is to stop
+	cancel  context.CancelFunc
+	workers sync.WaitGroup
+	stop    sync.Once
+	stopErr error
 }
 
-// Sizes of the traffic between members. Proto.Actor packs a batch into one gRPC message,
-// which must fit: 64 of the largest bodies stay below the limit.
-const (
-	remoteBatch   = 64
-	remoteQueue   = 1024
-	remoteMessage = 64 << 20
-)
+// mostWaiting bounds the requests that wait for an aggregate to move: beyond it they are
+// refused, so that those whose aggregates do not move find room.
+const mostWaiting = 1024
 
 // Start makes this node a member and its aggregates reachable. It returns when both
 // hold, or with an error when they did not before ctx ended.
 func Start(ctx context.Context, config Config) (*Member, error) {
-	config.setDefaults()
-	host, port, err := splitAddress(config.Listen)
-	if err != nil {
+	if err := config.setDefaults(); err != nil {
 		return nil, err
 	}
-	m := &Member{config: config, log: config.Host.Log, joined: make(chan struct{}), stopped: make(chan struct{})}
-	m.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
-		return slog.New(quieter{m.log.Handler()})
-	}))
-	config.Host.System = m.system
-	if m.host, err = actors.NewHost(config.Host); err != nil {
-		return nil, err
-	}
-	m.system.EventStream.Subscribe(m.onTopology)
-	p := &provider{ready: make(chan struct{})}
+	m := &Member{config: config, log: config.Host.Log, waiting: make(chan struct{}, mostWaiting), asked: make(chan struct{})}
+	m.types = map[string]holdfast.Definition{}
 	for _, def := range config.Host.Types {
-		p.kinds = append(p.kinds, def.Name())
+		m.types[def.Name()] = def
 	}
-	m.proto = pcluster.New(m.system, clusterConfig(config.Host.Context, p, host, port))
-	m.host.Start()
-	go m.join()
-	select {
-	case <-p.ready:
-		return m, nil
-	case <-m.joined:
-		if err = m.joinErr; err == nil {
-			return m, nil
-		}
-	case <-ctx.Done():
-		err = context.Cause(ctx)
+	m.running, m.cancel = context.WithCancel(context.Background())
+	if err := m.start(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("join the cluster: %w", err), m.Stop(ctx))
 	}
-	return nil, errors.Join(fmt.Errorf("join the cluster: %w", err), m.Stop(ctx))
+	return m, nil
 }
 
-func (c *Config) setDefaults() {
+func (c *Config) setDefaults() error {
 	if c.Listen == "" {
 		c.Listen = "127.0.0.1:0"
 	}
@@ -104,71 +115,174 @@ func (c *Config) setDefaults() {
 	if c.Host.Log == nil {
 		c.Host.Log = slog.Default()
 	}
+	if c.Lease == 0 {
+		c.Lease = DefaultLease
+	}
+	if c.Lease < LeastLease {
+		return fmt.Errorf("Lease %v: choose at least %v", c.Lease, LeastLease)
+	}
+	return nil
 }
 
-func splitAddress(s string) (host string, port int, err error) {
-	host, p, err := net.SplitHostPort(s)
-	if err == nil {
-		port, err = strconv.Atoi(p)
+func (m *Member) start(ctx context.Context) error {
+	var err error
+	if m.bucket, err = openBucket(ctx, m.config.Conn, m.config.Host.Context, m.config.Replicas); err != nil {
+		return err
 	}
+	secret, err := m.bucket.secret(ctx, m.config.NewID)
 	if err != nil {
-		return "", 0, fmt.Errorf("cluster address %q: want host:port: %w", s, err)
+		return err
 	}
-	return host, port, nil
-}
-
-func clusterConfig(c messages.Context, p *provider, host string, port int) *pcluster.Config {
-	r := remote.Configure(host, port, remote.WithServerOptions(grpc.MaxRecvMsgSize(remoteMessage),
-		grpc.UnaryInterceptor(refuseCall), grpc.StreamInterceptor(refuseStream)))
-	r.EndpointWriterBatchSize, r.EndpointWriterQueueSize = remoteBatch, remoteQueue
-	r.EndpointManagerBatchSize, r.EndpointManagerQueueSize = remoteBatch, remoteQueue
-	config := pcluster.Configure(string(c), p, lookup{}, r,
-		pcluster.WithHeartbeatExpiration(24*time.Hour),
-		pcluster.WithClusterContextProducer(func(*pcluster.Cluster) pcluster.Context { return refusal{} }))
-	config.GossipInterval = time.Hour // members are told by the provider, not by gossip
-	return config
-}
-
-// join runs Proto.Actor's start, which panics on errors and sleeps a second at its end.
-func (m *Member) join() {
-	defer close(m.joined)
-	defer func() {
-		if v := recover(); v != nil {
-			m.joinErr = fmt.Errorf("%v", v)
+	var creds credentials.TransportCredentials
+	if m.config.TLS != nil {
+		creds = credentials.NewTLS(m.config.TLS)
+	}
+	listener, err := net.Listen("tcp", m.config.Listen)
+	if err != nil {
+		return err
+	}
+	if m.address = m.config.Advertise; m.address == "" {
+		m.address = listener.Addr().String()
+	}
+	if m.config.Name == "" {
+		m.config.Name = m.address
+	}
+	m.peers = newPeers(secret, creds)
+	m.server = newPeerServer(m, secret, creds)
+	m.workers.Go(func() {
+		if err := m.server.Serve(listener); err != nil {
+			m.log.Error("the other nodes are not served any more", "error", err)
 		}
-	}()
-	m.proto.StartMember()
+	})
+	first, err := incarnate(ctx, m.config, m.bucket, m.address)
+	if err != nil {
+		return err
+	}
+	m.current.Store(first)
+	m.workers.Go(func() { m.live(first) })
+	return nil
 }
 
-func (m *Member) onTopology(event any) {
-	t, ok := event.(*pcluster.ClusterTopology)
-	if !ok {
-		return
+// live follows the scene of the incarnation, and puts a new one in its place when its
+// lease has been lost.
+func (m *Member) live(i *incarnation) {
+	asked := i.asked
+	for i != nil {
+		s := i.scene.Load()
+		m.peers.keep(func(id string) bool { return s.member(id) != nil })
+		select {
+		case <-s.changed:
+		case <-asked:
+			asked = nil
+			close(m.asked)
+		case <-m.running.Done():
+			return
+		case <-i.over.Done():
+			if m.running.Err() == nil {
+				m.log.Warn("this node was taken for gone, and comes back as a new member", "error", context.Cause(i.over))
+				if i = m.reincarnate(i); i != nil && asked != nil {
+					asked = i.asked
+				}
+			}
+		}
 	}
-	v := &view{self: m.system.ID}
-	for _, member := range t.Members {
-		v.members = append(v.members, member.Id)
-	}
-	m.placement.update(v)
 }
+
+func (m *Member) reincarnate(old *incarnation) *incarnation {
+	now, cancel := context.WithCancel(m.running)
+	cancel() // what it has not answered by now it may not answer any more
+	_ = old.close(now, context.Cause(old.over))
+	for m.running.Err() == nil {
+		ctx, cancel := context.WithTimeout(m.running, 2*m.config.Lease)
+		next, err := incarnate(ctx, m.config, m.bucket, m.address)
+		cancel()
+		if err == nil {
+			m.current.Store(next)
+			return next
+		}
+		m.log.Warn("this node cannot come back yet", "error", err)
+		select {
+		case <-time.After(m.config.Lease / retryAfter):
+		case <-m.running.Done():
+		}
+	}
+	return nil
+}
+
+// Drain hands over to the other members what this one owns, and returns when it holds
+// nothing and they send it nothing any more, or with ctx's error. Requests are served all the while, at the new owners.
+// Where nobody could take over it does nothing.
+func (m *Member) Drain(ctx context.Context) error {
+	i := m.current.Load()
+	if !i.scene.Load().replaceable() {
+		return nil
+	}
+	i.lease.change(func(r *record) { r.State, r.Since = stateDraining, 0 })
+	for {
+		s := i.scene.Load()
+		if s.drained() {
+			return nil
+		}
+		select {
+		case <-s.changed:
+		case <-i.over.Done():
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("hand over to the other nodes: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// Asked is closed when an operator has asked the node to leave: [Roster.Ask]. To be asked
+// as an earlier incarnation does not count.
+func (m *Member) Asked() <-chan struct{} { return m.asked }
 
 // Stop leaves the cluster: no request is taken any more, what is on its way is answered,
 // until ctx ends. It bears repetition.
 func (m *Member) Stop(ctx context.Context) error {
-	err := m.host.Stop(ctx)
 	m.stop.Do(func() {
-		defer close(m.stopped)
-		<-m.joined
-		m.placement.update(nil)
-		if _, port, _ := m.system.GetHostPort(); port > 0 { // else it never listened
-			m.proto.Gossip.Shutdown()
-			m.proto.Remote.Shutdown(true)
+		m.cancel()
+		if m.server != nil {
+			m.stopErr = m.leave(ctx)
+			m.peers.close()
 		}
-		m.system.Shutdown()
+		m.workers.Wait()
 	})
-	<-m.stopped
-	return err
+	return m.stopErr
 }
 
+func (m *Member) leave(ctx context.Context) error {
+	defer m.server.Stop()
+	i := m.current.Load()
+	if i == nil {
+		return nil
+	}
+	err := i.host.Stop(ctx)
+	defer context.AfterFunc(ctx, m.server.Stop)()
+	m.server.GracefulStop()
+	i.end(errors.New("the node is stopping"))
+	i.workers.Wait()
+	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.config.Lease)
+	defer cancel()
+	if gone := i.lease.end(leaving); gone != nil {
+		m.log.Warn("the others see that this node has gone only when its lease expires", "error", gone)
+	}
+	return errors.Join(err, i.close(ctx, nil))
+}
+
+// quiet passes on what Proto.Actor warns of; its notices are of no use to an operator.
+func quiet(log *slog.Logger) *slog.Logger { return slog.New(quieter{log.Handler()}) }
+
+type quieter struct{ slog.Handler }
+
+func (q quieter) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelWarn && q.Handler.Enabled(ctx, l)
+}
+
+func (q quieter) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return quieter{q.Handler.WithAttrs(attrs)}
+}
+func (q quieter) WithGroup(name string) slog.Handler { return quieter{q.Handler.WithGroup(name)} }
+
 // Stats counts what the member's aggregates have done.
-func (m *Member) Stats() actors.Stats { return m.host.Stats() }
+func (m *Member) Stats() actors.Stats { return m.current.Load().host.Stats() }

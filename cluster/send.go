@@ -21,7 +21,7 @@ func (m *Member) Send(ctx context.Context, to holdfast.Ref, c holdfast.Command, 
 	if c == nil || !c.ProtoReflect().IsValid() {
 		return holdfast.Receipt{}, holdfast.Errorf(holdfast.CodeMalformed, "the command for %s is nil", to)
 	}
-	r := &actors.Request{Ref: to, Command: c, Delivery: holdfast.NewDelivery(opts...)}
+	r := actors.Request{Ref: to, Command: c, Delivery: holdfast.NewDelivery(opts...)}
 	if err := m.stamp(&r.Meta); err != nil {
 		return holdfast.Receipt{}, err
 	}
@@ -34,7 +34,7 @@ func (m *Member) Send(ctx context.Context, to holdfast.Ref, c holdfast.Command, 
 
 // View implements [holdfast.Viewer].
 func (m *Member) View(ctx context.Context, of holdfast.Ref) (holdfast.View, error) {
-	answer, err := m.call(ctx, &actors.Request{Ref: of})
+	answer, err := m.call(ctx, actors.Request{Ref: of})
 	if err != nil {
 		return holdfast.View{}, err
 	}
@@ -74,26 +74,4 @@ func (m *Member) stamp(meta *holdfast.Meta) error {
 		return holdfast.Errorf(holdfast.CodeMalformed, "time: %w", err)
 	}
 	return nil
-}
-
-// call takes a request to its owner and waits for the answer.
-func (m *Member) call(ctx context.Context, r *actors.Request) (actors.Answer, error) {
-	if err := ctx.Err(); err != nil {
-		return actors.Answer{}, holdfast.Errorf(holdfast.CodeUnavailable, "the time was up before the request was sent: %w", err)
-	}
-	if !m.placement.mine(r.Ref) {
-		return actors.Answer{}, holdfast.Errorf(holdfast.CodeUnavailable, "no reachable node owns %s: send it again", r.Ref)
-	}
-	answered := make(chan actors.Answer, 1)
-	r.Done = func(a actors.Answer) { answered <- a }
-	m.host.Deliver(r)
-	select {
-	case a := <-answered:
-		return a, a.Err
-	case <-ctx.Done():
-		if r.Command == nil {
-			return actors.Answer{}, holdfast.Errorf(holdfast.CodeUnavailable, "%s did not answer in time: %w", r.Ref, ctx.Err())
-		}
-		return actors.Answer{}, holdfast.Errorf(holdfast.CodeUncertain, "%s did not answer in time, and may have executed the command: send it again with the same id: %w", r.Ref, ctx.Err())
-	}
 }

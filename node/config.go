@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"slices"
 	"time"
 
 	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/cluster"
 	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence/jetstream"
@@ -44,14 +47,40 @@ type Config struct {
 	// several with commas between them, and Credentials a file with the node's credentials
 	// for it, if it needs one. Whether that server fsyncs before it answers cannot be seen
 	// from outside. What concerns the embedded server (Data, Listen, ClientUser,
-	// ClientPassword, RelaxedSync) must then be empty.
+	// ClientPassword, RelaxedSync, Cluster, ClusterSecret) must then be empty.
 	NATS, Credentials string
+
+	// Cluster are all nodes, this one included, when their embedded servers form a
+	// JetStream cluster: three or another odd number, the same on all of them. The majority
+	// of them has to run. Name says which of them this node is, and keeps its place together
+	// with Data: the two belong together for ever. A log that was begun without a cluster
+	// stays without one.
+	Cluster []ClusterNode
+	// ClusterSecret is what these servers show one another, the same on all. It may only be
+	// left out when all of Cluster are on this machine. What they say is not encrypted: the
+	// network between them has to be trusted.
+	ClusterSecret string
 
 	// Partitions of the log, 1,024 at the most; fixed once the context exists. 0 takes what
 	// is there, or 1.
 	Partitions int
-	// Replicas of the log, 1 or 3; 1 by default. 3 needs an external cluster.
+	// Replicas of the log, 1 or 3. 3 needs a cluster, be it this one's or an external one,
+	// and is the default with Cluster; otherwise it is 1.
 	Replicas int
+
+	// Name is what operators call the node among the others; the address of PeerListen by
+	// default. With Cluster it is required.
+	Name string
+	// PeerListen is where the node listens for the other nodes of its context, which
+	// Cluster or an external NATS server lets it have; by default a free port of 127.0.0.1,
+	// or of the host that Cluster names for this node. PeerAdvertise is the address by which
+	// they reach it, if it is another.
+	PeerListen, PeerAdvertise string
+	// Lease is how long after its last sign of life the others take the node for gone: 3
+	// seconds by default, at least one, and the same on all nodes.
+	Lease time.Duration
+	// Hosts are the names of those of Types that the node hosts; all by default.
+	Hosts []string
 
 	// Idle is how long an aggregate stays active without being asked; 2 minutes by
 	// default.
@@ -73,6 +102,10 @@ func (c Config) withDefaults() Config {
 	c.Context = cmp.Or(c.Context, defaultContext)
 	c.Data = cmp.Or(c.Data, defaultData)
 	c.Listen = cmp.Or(c.Listen, defaultListen)
+	if len(c.Cluster) > 0 {
+		c.Replicas = cmp.Or(c.Replicas, 3)
+		c.PeerListen = cmp.Or(c.PeerListen, c.peerListen())
+	}
 	c.Replicas = cmp.Or(c.Replicas, 1)
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -136,6 +169,8 @@ func (c Config) validatePlace() error {
 		{"ClientUser", c.ClientUser != ""},
 		{"ClientPassword", c.ClientPassword != ""},
 		{"RelaxedSync", c.RelaxedSync},
+		{"Cluster", len(c.Cluster) > 0},
+		{"ClusterSecret", c.ClusterSecret != ""},
 	} {
 		if f.given {
 			return &ConfigError{Field: f.name, Other: "NATS", Problem: "the one is of the embedded NATS server, the other has an external one used instead: leave one of them out"}
@@ -146,12 +181,15 @@ func (c Config) validatePlace() error {
 
 // validateServer looks at what the embedded server is started with.
 func (c Config) validateServer() error {
-	if c.Replicas == 3 {
-		return &ConfigError{Field: "Replicas", Problem: "the embedded NATS server is alone, and 3 replicas need an external cluster: choose 1, or name the cluster"}
+	if c.Replicas == 3 && len(c.Cluster) == 0 {
+		return &ConfigError{Field: "Replicas", Problem: "the embedded NATS server is alone, and 3 replicas need a cluster: choose 1, or name the cluster"}
+	}
+	if err := c.validateCluster(); err != nil {
+		return err
 	}
 	err := c.withDefaults().serverConfig().Validate()
 	if field, ok := errors.AsType[*natsd.FieldError](err); ok {
-		return (*ConfigError)(field)
+		return &ConfigError{Field: clusterFieldOf(field.Field), Other: field.Other, Problem: field.Problem}
 	}
 	return err
 }
@@ -174,9 +212,29 @@ func (c Config) validateNumbers() error {
 	for _, f := range []struct {
 		name string
 		d    time.Duration
-	}{{"Idle", c.Idle}, {"Timeout", c.Timeout}} {
+	}{{"Idle", c.Idle}, {"Timeout", c.Timeout}, {"Lease", c.Lease}} {
 		if f.d < 0 {
 			return &ConfigError{Field: f.name, Problem: fmt.Sprintf("it is %v: choose more than nothing, for instance 10s", f.d)}
+		}
+	}
+	return c.validatePeers()
+}
+
+func (c Config) validatePeers() error {
+	if c.Lease != 0 && c.Lease < cluster.LeastLease {
+		return &ConfigError{Field: "Lease", Problem: fmt.Sprintf("it is %v: choose %v or more", c.Lease, cluster.LeastLease)}
+	}
+	for _, f := range []struct{ name, address string }{{"PeerListen", c.PeerListen}, {"PeerAdvertise", c.PeerAdvertise}} {
+		if f.address == "" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(f.address); err != nil {
+			return &ConfigError{Field: f.name, Problem: fmt.Sprintf("it is %q: want host:port", f.address)}
+		}
+	}
+	for _, name := range c.Hosts {
+		if !slices.ContainsFunc(c.Types, func(d holdfast.Definition) bool { return d.Name() == name }) {
+			return &ConfigError{Field: "Hosts", Problem: fmt.Sprintf("there is no type %q: leave it out", name)}
 		}
 	}
 	return nil
@@ -184,9 +242,13 @@ func (c Config) validateNumbers() error {
 
 // serverConfig is what the embedded server is started with.
 func (c Config) serverConfig() natsd.Config {
-	return natsd.Config{
+	config := natsd.Config{
 		DataDir: c.Data, Listen: c.Listen, Context: c.Context,
 		ClientUser: c.ClientUser, ClientPassword: c.ClientPassword,
 		RelaxedSync: c.RelaxedSync, Logger: c.Log,
 	}
+	if config.Cluster = c.serverCluster(); config.Cluster != nil {
+		config.Name = c.Name
+	}
+	return config
 }

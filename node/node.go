@@ -23,26 +23,33 @@ import (
 
 // A Node runs from Start to Stop.
 type Node struct {
-	config  Config
-	server  *natsd.Server // nil with an external server
-	link    *link
-	conns   []*nats.Conn
-	edge    *nats.Conn // of these, the one for clients' requests
-	store   *jetstream.Store
-	member  *cluster.Member
-	gateway *gateway.Gateway
-	stop    sync.Once
-	err     error
+	config   Config
+	patience *patience     // nil without a cluster
+	server   *natsd.Server // nil with an external server
+	link     *link
+	conns    []*nats.Conn
+	edge     *nats.Conn // of these, the one for clients' requests
+	store    *jetstream.Store
+	member   *cluster.Member
+	gateway  *gateway.Gateway
+	stop     sync.Once
+	err      error
 }
 
-// Start starts a node, and returns when clients are served. When it fails or ctx ends
-// before that, it leaves nothing behind but files. The error is that of
+// Start starts a node, and returns when clients are served. With [Config.Cluster] it waits
+// for as many of the others as that needs: for all of them when the log is begun, and for
+// the majority later. When it fails or ctx ends before that, it leaves nothing behind but
+// files. The error is that of
 // [Config.Validate] when it cannot be started as config has it.
 func Start(ctx context.Context, config Config) (*Node, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
 	n := &Node{config: config.withDefaults()}
+	if len(n.config.Cluster) > 0 {
+		n.patience = n.config.beginPatience()
+		defer n.patience.end()
+	}
 	if err := n.run(ctx); err != nil {
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
@@ -65,10 +72,14 @@ func (n *Node) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the log of %s: %w", name, err)
 	}
-	n.member, err = cluster.Start(ctx, cluster.Config{Host: actors.Config{
-		Context: name, Store: n.store, Types: c.Types, Log: c.Log,
-		Queue: c.Queue, Idle: c.Idle, MaxActive: c.MaxActive,
-	}})
+	n.member, err = cluster.Start(ctx, cluster.Config{
+		Host: actors.Config{
+			Context: name, Store: n.store, Types: c.Types, Log: c.Log,
+			Queue: c.Queue, Idle: c.Idle, MaxActive: c.MaxActive,
+		},
+		Conn: conns.register, Replicas: c.Replicas, Name: c.Name, Version: version(),
+		Listen: c.PeerListen, Advertise: c.PeerAdvertise, Lease: c.Lease, Hosts: c.Hosts,
+	})
 	if err != nil {
 		return err
 	}
@@ -102,11 +113,11 @@ func version() string {
 // aggregates at a time, and more would idle.
 const maxReaders = 4
 
-// connections of a node: one that publishes to the log, one for clients' requests, and
-// some that read the log.
+// connections of a node: one that publishes to the log, one for clients' requests, one for
+// the register of nodes, which must not wait, and some that read the log.
 type connections struct {
-	publish, edge *nats.Conn
-	read          []*nats.Conn
+	publish, edge, register *nats.Conn
+	read                    []*nats.Conn
 }
 
 func (n *Node) connect(ctx context.Context) (c connections, err error) {
@@ -123,7 +134,7 @@ func (n *Node) connect(ctx context.Context) (c connections, err error) {
 		}
 		return nc
 	}
-	c.publish, c.edge = open(natsd.Node), open(natsd.Gateway)
+	c.publish, c.edge, c.register = open(natsd.Node), open(natsd.Gateway), open(natsd.Node)
 	for range min(maxReaders, runtime.GOMAXPROCS(0)) {
 		c.read = append(c.read, open(natsd.Node))
 	}
@@ -131,10 +142,9 @@ func (n *Node) connect(ctx context.Context) (c connections, err error) {
 }
 
 // reach starts the embedded server, unless an external one is used.
-func (n *Node) reach(ctx context.Context) (err error) {
+func (n *Node) reach(ctx context.Context) error {
 	if n.config.NATS == "" {
-		n.server, err = natsd.Start(ctx, n.config.serverConfig())
-		return err
+		return n.startServer(ctx)
 	}
 	n.config.Log.Warn("whether the external NATS server fsyncs before it answers cannot be checked: set sync_interval: always on it", "nats", n.ClientURL())
 	return nil
@@ -202,6 +212,7 @@ func (n *Node) Stop(ctx context.Context) error {
 			n.link.leave()
 		}
 		if n.gateway != nil {
+			n.err = n.member.Drain(ctx)
 			n.err = errors.Join(n.err, n.gateway.Stop(ctx), drain(ctx, n.edge))
 		}
 		if n.member != nil {

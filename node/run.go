@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/holdfast-run/holdfast/cluster"
 	"github.com/holdfast-run/holdfast/node/cli"
 )
 
@@ -28,6 +29,11 @@ func runCommand(d Domain, cfg cli.Config) *cobra.Command {
 NATS server, which keeps everything in the data folder and answers a command only when
 it is fsynced; or, with --nats, from an external NATS server.
 
+With --cluster the embedded servers of three nodes form one JetStream cluster, which keeps
+the log three times: one of the nodes may fail, and the others go on. Each node has its
+own --name and data folder, which belong together; they may be started in any order, and
+serve when the servers have found one another.
+
 At an interrupt (Ctrl-C, SIGTERM) it answers what is on its way and stops in order. It
 may be killed at any moment: whatever was answered is in the log.
 
@@ -38,6 +44,7 @@ Exit codes: 0 stopped as asked, 1 not started, not stopped in order, or ended by
 		Example: fmt.Sprintf(`  %[1]s run
   %[1]s run --data /var/lib/bank --context bank --listen 127.0.0.1:4222
   %[1]s run --nats nats://nats.internal:4222 --credentials node.creds --context bank
+  HOLDFAST_CLUSTER_SECRET=... %[1]s run --name n1 --cluster n1=10.0.0.1:6222,n2=10.0.0.2:6222,n3=10.0.0.3:6222
   HOLDFAST_CONTEXT=bank %[1]s run`, cfg.Program),
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -66,12 +73,9 @@ Exit codes: 0 stopped as asked, 1 not started, not stopped in order, or ended by
 	fs.StringVar(&c.ClientUser, "client-user", "", "`name` that clients must log in with; needed when --listen can be reached from other machines")
 	fs.StringVar(&c.ClientPassword, "client-password", "", "password that clients must log in with; better given in the environment")
 	fs.IntVar(&c.Partitions, "partitions", 0, "`number` of partitions of the log, fixed once the context exists (default: what is there, or 1)")
-	fs.IntVar(&c.Replicas, "replicas", 1, "`number` of replicas of the log, 1 or 3; 3 with --nats only")
-	fs.DurationVar(&c.Idle, "idle", 2*time.Minute, "`time` after which an aggregate that nobody asked is passivated")
-	fs.IntVar(&c.MaxActive, "max-active", 100_000, "`number` of aggregates that may be active")
-	fs.IntVar(&c.Queue, "queue", 1024, "`number` of requests that may wait at one aggregate")
-	fs.IntVar(&c.MaxInFlight, "max-in-flight", 4096, "`number` of clients' requests that may be under way")
-	fs.DurationVar(&c.Timeout, "request-timeout", 10*time.Second, "`time` that a client's request may take")
+	fs.IntVar(&c.Replicas, "replicas", 0, "`number` of replicas of the log, 1 or 3 (default: 3 with --cluster, else 1)")
+	bindPeers(fs, &c)
+	bindLimits(fs, &c)
 	logs.bind(cmd)
 	cli.BindEnv(fs)
 	return cmd
@@ -86,6 +90,26 @@ func bindStore(fs *pflag.FlagSet, c *Config) {
 	fs.StringVar(&c.Credentials, "credentials", "", "`file` with NATS credentials for --nats")
 }
 
+// bindPeers makes the flags that concern the other nodes of the context.
+func bindPeers(fs *pflag.FlagSet, c *Config) {
+	fs.StringVar(&c.Name, "name", "", "`name` of this node among the others; needed with --cluster (default: its address there)")
+	fs.Var(clusterFlag{&c.Cluster}, "cluster", "name=host:port of all `nodes`, with commas between them: where their embedded servers reach one another")
+	fs.StringVar(&c.ClusterSecret, "cluster-secret", "", "password that the servers of --cluster show one another; better given in the environment")
+	fs.StringVar(&c.PeerListen, "peer-listen", "", "`host:port` at which the other nodes reach this one; port 0 takes a free one (default: 127.0.0.1:0, or the host of --cluster)")
+	fs.StringVar(&c.PeerAdvertise, "peer-advertise", "", "`host:port` by which they reach it, if it is another")
+	fs.DurationVar(&c.Lease, "lease", cluster.DefaultLease, "`time` after its last sign of life when the others take a node for gone; the same on all")
+	fs.StringSliceVar(&c.Hosts, "hosts", nil, "`types` that this node hosts, with commas between them (default: all)")
+}
+
+// bindLimits makes the flags that bound what a node takes on.
+func bindLimits(fs *pflag.FlagSet, c *Config) {
+	fs.DurationVar(&c.Idle, "idle", 2*time.Minute, "`time` after which an aggregate that nobody asked is passivated")
+	fs.IntVar(&c.MaxActive, "max-active", 100_000, "`number` of aggregates that may be active")
+	fs.IntVar(&c.Queue, "queue", 1024, "`number` of requests that may wait at one aggregate")
+	fs.IntVar(&c.MaxInFlight, "max-in-flight", 4096, "`number` of clients' requests that may be under way")
+	fs.DurationVar(&c.Timeout, "request-timeout", 10*time.Second, "`time` that a client's request may take")
+}
+
 // showDefault has the help tell a default that the flag leaves to the [Config], where
 // empty means that it was not given.
 func showDefault(fs *pflag.FlagSet, name, value string) { fs.Lookup(name).DefValue = value }
@@ -94,6 +118,8 @@ func showDefault(fs *pflag.FlagSet, name, value string) { fs.Lookup(name).DefVal
 var flagOf = map[string]string{
 	"Context": "--context", "Data": "--data", "NATS": "--nats", "Credentials": "--credentials",
 	"Listen": "--listen", "ClientUser": "--client-user", "ClientPassword": "--client-password",
+	"Cluster": "--cluster", "ClusterSecret": "--cluster-secret",
+	"Name": "--name", "PeerListen": "--peer-listen", "PeerAdvertise": "--peer-advertise", "Lease": "--lease", "Hosts": "--hosts",
 	"Partitions": "--partitions", "Replicas": "--replicas", "Idle": "--idle", "MaxActive": "--max-active",
 	"Queue": "--queue", "MaxInFlight": "--max-in-flight", "Timeout": "--request-timeout",
 }
@@ -114,8 +140,9 @@ func inFlags(err error) error {
 
 // refuseZero refuses a number that a [Config] would take for not given.
 func refuseZero(fs *pflag.FlagSet) error {
-	for _, name := range []string{"replicas", "idle", "max-active", "queue", "max-in-flight", "request-timeout"} {
-		if value := fs.Lookup(name).Value.String(); value == "0" || value == "0s" {
+	for _, name := range []string{"replicas", "lease", "idle", "max-active", "queue", "max-in-flight", "request-timeout"} {
+		f := fs.Lookup(name)
+		if value := f.Value.String(); f.Changed && (value == "0" || value == "0s") {
 			return fmt.Errorf("--%s: it is %s: choose more than nothing", name, value)
 		}
 	}
@@ -132,6 +159,8 @@ func serve(ctx context.Context, c Config, out io.Writer) error {
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(out, "Stopping: answering what is on its way.")
+	case <-n.Asked():
+		fmt.Fprintln(out, "Leaving, as was asked: handing over, and answering what is on its way.")
 	case <-n.Done():
 		fmt.Fprintln(out, "Stopping: the node cannot serve any longer.")
 	}

@@ -224,18 +224,31 @@ func (v *verification) reach(ctx context.Context, options ...nats.Option) (nc *n
 	if !errors.Is(inUse, natsd.ErrFolderInUse) {
 		return nil, nil, inUse
 	}
-	admin, err := natsd.ReadAdmin(v.config.Data)
+	nc, err = v.config.connectRunning(options...)
 	if errors.Is(err, natsd.ErrNoAdmin) {
 		return nil, nil, inUse // by what does not listen, such as another verify
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	nc, err = nats.Connect(admin.URL, append(options, nats.UserInfo(admin.User, admin.Password))...)
-	if err != nil {
-		return nil, nil, fmt.Errorf("connect to the node that runs on %s: %w", v.config.Data, err)
-	}
 	return nc, nc.Close, nil
+}
+
+// connectRunning connects, as an operator, to the external NATS server, or to that of the
+// node that runs on the data folder.
+func (c Config) connectRunning(options ...nats.Option) (*nats.Conn, error) {
+	if c.NATS != "" {
+		return c.connect(options...)
+	}
+	admin, err := natsd.ReadAdmin(c.Data)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(admin.URL, append(options, nats.UserInfo(admin.User, admin.Password))...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the node that runs on %s: %w", c.Data, err)
+	}
+	return nc, nil
 }
 
 // isLog tells the streams of the log.

@@ -1,0 +1,63 @@
+package cluster
+
+import (
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-run/holdfast/internal/natsd"
+	"github.com/holdfast-run/holdfast/persistence/persistencetest"
+)
+
+// through has the member reach the register by way of a proxy.
+func (r *ring) through() (*persistencetest.Proxy, func(*Config)) {
+	r.t.Helper()
+	admin, err := natsd.ReadAdmin(r.server.Config().DataDir)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	u, err := url.Parse(admin.URL)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	proxy := persistencetest.NewProxy(r.t, u.Host)
+	nc, err := nats.Connect("nats://"+proxy.Address(), nats.UserInfo(admin.User, admin.Password),
+		nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(-1))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(nc.Close)
+	return proxy, func(c *Config) { c.Conn = nc }
+}
+
+// A node whose words do not reach NATS any more steps down before another can take its
+// place, and comes back as a new member.
+func TestCutOff(t *testing.T) {
+	r := startRing(t)
+	proxy, cut := r.through()
+	one, two := r.member(cut), r.member()
+	eventually(t, "both see two", func() bool { return sees(one, 2) && sees(two, 2) })
+	l := r.load(8, one, two)
+	l.pause(500)
+	was := one.current.Load()
+	begun := time.Now()
+	proxy.HoldRequests()
+	eventually(t, "it steps down", func() bool { return !was.lease.good() })
+	down := time.Since(begun)
+	if !sees(two, 2) {
+		t.Error("it was gone for the others before it stepped down")
+	}
+	eventually(t, "the other one has taken over", func() bool { return sees(two, 1) })
+	taken := time.Since(begun)
+	l.pause(200)
+	proxy.Release()
+	eventually(t, "it is back", func() bool { return one.current.Load() != was && sees(two, 2) && sees(one, 2) })
+	l.pause(500)
+	failed := l.end(two)
+	t.Logf("it stepped down %v after it was cut off, and the other took over after %v; the lease is %v; %d requests failed", down, taken, time.Second, failed)
+	if taken > 2*time.Second {
+		t.Errorf("the other one took over after %v", taken)
+	}
+}

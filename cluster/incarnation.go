@@ -1,0 +1,346 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/actors"
+)
+
+// An incarnation is a node's life as one member, from its first record to the loss of its
+// lease. It has its own actor system: what an earlier one has left is not its own.
+type incarnation struct {
+	id     string
+	log    *slog.Logger
+	now    func() time.Time
+	bucket *bucket
+	lease  *lease
+	system *actor.ActorSystem
+	host   *actors.Host
+
+	scene   atomic.Pointer[scene]
+	moves   chan *view // the newest view that places aggregates otherwise
+	joined  chan struct{}
+	joining sync.Once
+	asked   chan struct{} // closed when an operator wants the node to leave
+	asking  sync.Once
+	over    context.Context // ends with the incarnation, with the reason
+	end     context.CancelCauseFunc
+	workers sync.WaitGroup
+}
+
+// A scene is a view until the next one comes.
+type scene struct {
+	*view
+	changed chan struct{} // closed then
+}
+
+// errMoved is the cause of errors that say that a request was not executed since its
+// aggregate is, or will be, elsewhere.
+var errMoved = errors.New("moved")
+
+func moved(format string, args ...any) error {
+	e := holdfast.Errorf(holdfast.CodeUnavailable, format, args...)
+	e.Cause = errMoved
+	return e
+}
+
+const (
+	// lookAgain is how often the register is read as a whole, whatever the watch says.
+	lookAgain = 10 * time.Second
+	// straggle is how long a settling waits for those that are slow to go before it is
+	// told without them, of which at most so many are named.
+	straggle    = 50 * time.Millisecond
+	mostHolding = 64
+)
+
+// incarnate makes this node a member. It returns when the node sees itself among the
+// members.
+func incarnate(ctx context.Context, c Config, b *bucket, address string) (*incarnation, error) {
+	i := &incarnation{
+		id: c.NewID(), log: c.Host.Log, now: c.Now, bucket: b, moves: make(chan *view, 1), joined: make(chan struct{}), asked: make(chan struct{}),
+		system: actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return quiet(c.Host.Log) })),
+	}
+	i.scene.Store(&scene{view: &view{}, changed: make(chan struct{})})
+	i.over, i.end = context.WithCancelCause(context.Background())
+	host := c.Host
+	host.System, host.Admit = i.system, i.admit
+	var err error
+	if i.host, err = actors.NewHost(host); err != nil {
+		i.system.Shutdown()
+		return nil, err
+	}
+	i.host.Start()
+	r := record{
+		ID: i.id, Name: c.Name, Address: address, Version: c.Version, State: stateUp,
+		Joined: c.Now().UTC(), Lease: c.Lease,
+	}
+	if r.Types = c.Hosts; len(r.Types) == 0 {
+		for _, def := range c.Host.Types {
+			r.Types = append(r.Types, def.Name())
+		}
+	}
+	if err := i.join(ctx, r); err != nil {
+		return nil, errors.Join(err, i.close(ctx, err))
+	}
+	return i, nil
+}
+
+func (i *incarnation) join(ctx context.Context, r record) error {
+	reg := newRegister()
+	begun := make(chan error, 1)
+	i.lease = newLease(i.bucket, r, i.now, i.count())
+	i.workers.Go(func() { i.look(reg, begun) })
+	select {
+	case err := <-begun:
+		if err != nil {
+			return fmt.Errorf("register: %w", err)
+		}
+	case <-ctx.Done():
+		return fmt.Errorf("read the register: %w", context.Cause(ctx))
+	}
+	i.workers.Go(i.settle)
+	i.workers.Go(func() { i.end(i.lease.keep(i.over)) })
+	select {
+	case <-i.joined:
+		return nil
+	case <-i.over.Done():
+		return fmt.Errorf("register: %w", context.Cause(i.over))
+	case <-ctx.Done():
+		return fmt.Errorf("see itself in the register: %w", context.Cause(ctx))
+	}
+}
+
+// look keeps the scene as the register is, until the incarnation is over. The one who
+// waits for begun hears when the node's own record has been written.
+func (i *incarnation) look(reg *register, begun chan<- error) {
+	alls, ones := make(chan []change), make(chan change)
+	status := i.bucket.nc.StatusChanged(nats.CONNECTED, nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
+	defer i.bucket.nc.RemoveStatusListener(status)
+	again := make(chan struct{}, 1)
+	i.workers.Go(func() { i.watch(alls, ones, again) })
+	period := time.NewTicker(lookAgain)
+	defer period.Stop()
+	itself := time.NewTimer(time.Hour)
+	defer itself.Stop()
+	first := true
+	for {
+		select {
+		case all := <-alls:
+			reg.replace(all, i.now())
+			for _, c := range all {
+				i.heed(c)
+			}
+			if first {
+				first = false
+				begun <- i.enter(reg)
+			}
+		case c := <-ones:
+			reg.apply(c, i.now())
+			i.heed(c)
+		case <-itself.C:
+		case now := <-status:
+			i.lease.linked.Store(now == nats.CONNECTED)
+			poke(again)
+		case <-period.C:
+			poke(again)
+		case <-i.over.Done():
+			return
+		}
+		members, next := reg.members(i.now())
+		i.show(newView(i.id, reg.revision, members))
+		if !next.IsZero() {
+			itself.Reset(max(next.Sub(i.now()), time.Millisecond))
+		}
+	}
+}
+
+// heed does what an operator asks of this member.
+func (i *incarnation) heed(c change) {
+	if c.leave == i.id {
+		i.asking.Do(func() { close(i.asked) })
+	}
+}
+
+func poke(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// watch has the register told, from the beginning whenever again says so: a watch may
+// miss that it has been cut off.
+func (i *incarnation) watch(alls chan<- []change, ones chan<- change, again <-chan struct{}) {
+	for i.over.Err() == nil {
+		ctx, cancel := context.WithCancel(i.over)
+		stop := make(chan struct{})
+		go func() {
+			defer close(stop)
+			select {
+			case <-again:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		err := i.bucket.watch(ctx, func(all []change) {
+			select {
+			case alls <- all:
+			case <-ctx.Done():
+			}
+		}, func(c change) {
+			select {
+			case ones <- c:
+			case <-ctx.Done():
+			}
+		})
+		failed := ctx.Err() == nil
+		cancel()
+		<-stop
+		if failed {
+			i.log.Debug("the register cannot be watched", "error", err)
+			select {
+			case <-time.After(i.lease.record.Lease / retryAfter):
+			case <-i.over.Done():
+			}
+		}
+	}
+}
+
+// enter removes what an earlier incarnation of this node has left, and writes the record.
+func (i *incarnation) enter(reg *register) error {
+	ctx, cancel := context.WithTimeout(i.over, i.lease.record.Lease)
+	defer cancel()
+	for id, e := range reg.entries {
+		// Two cannot listen at one address, so the other one is gone.
+		if e.Address != i.lease.record.Address {
+			continue
+		}
+		if err := i.bucket.remove(ctx, id, e.revision); err != nil {
+			i.log.Warn("the record of an earlier incarnation remains until it expires", "member", id, "error", err)
+		}
+	}
+	i.lease.change(func(r *record) { r.Settled = reg.revision })
+	return i.lease.renew(ctx)
+}
+
+// count gives what counts the aggregates and the requests for the record.
+func (i *incarnation) count() func(*record) {
+	last, was := i.now(), int64(0)
+	return func(r *record) {
+		s, now := i.host.Stats(), i.now()
+		r.Active = s.Active
+		// Between two renewals that are close together, a rate would say nothing.
+		if passed := now.Sub(last); passed > r.Lease/(2*renewAfter) {
+			r.Rate = float64(s.Answered+s.Failed-was) / passed.Seconds()
+			last, was = now, s.Answered+s.Failed
+		}
+	}
+}
+
+// show makes v the scene.
+func (i *incarnation) show(v *view) {
+	was := i.scene.Swap(&scene{view: v, changed: make(chan struct{})})
+	close(was.changed)
+	if v.member(i.id) == nil {
+		return
+	}
+	i.joining.Do(func() { close(i.joined) })
+	if v.placesLike(was.view) {
+		return
+	}
+	select {
+	case <-i.moves:
+	default:
+	}
+	i.moves <- v
+}
+
+// settle releases what this node does not own any more, and says so.
+func (i *incarnation) settle() {
+	var v *view
+	for {
+		select {
+		case v = <-i.moves:
+		case <-i.over.Done():
+			return
+		}
+		for v != nil {
+			v = i.release(v)
+		}
+	}
+}
+
+// release has everything go that v places elsewhere, and gives the view that came
+// meanwhile, nil if none did.
+func (i *incarnation) release(v *view) (next *view) {
+	ctx, cancel := context.WithCancel(i.over)
+	defer cancel()
+	done := make(chan struct{})
+	i.workers.Go(func() {
+		defer close(done)
+		short, stop := context.WithTimeout(ctx, straggle)
+		left, _ := i.host.Release(short, v.mine) // what is left is said
+		stop()
+		for first := true; ctx.Err() == nil; first = false {
+			if len(left) <= mostHolding && (first || len(left) == 0) {
+				i.settled(v.revision, left)
+			}
+			if len(left) == 0 {
+				return
+			}
+			left, _ = i.host.Release(ctx, v.mine)
+		}
+	})
+	select {
+	case <-done:
+		return nil
+	case next = <-i.moves:
+	case <-i.over.Done():
+	}
+	cancel()
+	<-done
+	return next
+}
+
+func (i *incarnation) settled(revision uint64, holding []holdfast.Ref) {
+	i.lease.change(func(r *record) {
+		r.Settled, r.Holding = revision, nil
+		for _, ref := range holding {
+			r.Holding = append(r.Holding, ref.String())
+		}
+	})
+}
+
+// admit is asked, with the aggregate's place in the registry locked, before an activation.
+// A view that comes later finds it there and has it go.
+func (i *incarnation) admit(ref holdfast.Ref) error {
+	v := i.scene.Load().view
+	if !v.mine(ref) {
+		return moved("%s has moved to another node: send it again", ref)
+	}
+	if p := v.holder(ref); p != nil {
+		return moved("%s is on its way from node %s: send it again", ref, p.Name)
+	}
+	return nil
+}
+
+// close ends the incarnation: at once what it did as a member, and in its host what ctx
+// leaves time for.
+func (i *incarnation) close(ctx context.Context, because error) error {
+	i.end(because)
+	err := i.host.Stop(ctx)
+	i.workers.Wait()
+	i.show(&view{})
+	i.system.Shutdown()
+	return err
+}

@@ -1,0 +1,159 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A lease keeps one record in the bucket. While it is good, no other node takes this one
+// for gone; it ends, for this node, well before it can for the others.
+type lease struct {
+	bucket *bucket
+	now    func() time.Time
+	fill   func(*record) // writes what is counted, before each renewal
+	kick   chan struct{}
+	until  atomic.Pointer[time.Time]
+	linked atomic.Bool // the connection to the bucket is there, as far as is known
+	fence  *time.Timer // ends the spell when the lease is not good any more
+	spell  atomic.Pointer[spell]
+
+	mu       sync.Mutex
+	record   record // as it is to be
+	revision uint64 // of the last one that was written
+}
+
+// Of the length of a lease: after which part it is renewed, how long one attempt may
+// take and how long the next one waits, and for which part of it this node relies on it.
+const (
+	renewAfter = 3
+	retryAfter = 20
+	relyOn     = 6 // five of six parts
+)
+
+func newLease(b *bucket, r record, now func() time.Time, fill func(*record)) *lease {
+	l := &lease{bucket: b, now: now, fill: fill, record: r, kick: make(chan struct{}, 1)}
+	l.until.Store(&time.Time{})
+	l.linked.Store(true)
+	l.spell.Store(newSpell())
+	l.fence = time.AfterFunc(time.Hour, l.check)
+	return l
+}
+
+// A spell is a time without interruption in which the lease was good.
+type spell struct {
+	ended chan struct{}
+	once  sync.Once
+}
+
+func newSpell() *spell { return &spell{ended: make(chan struct{})} }
+
+func (s *spell) end() { s.once.Do(func() { close(s.ended) }) }
+
+// check has those who wait for an answer hear that the lease is not good any more.
+func (l *lease) check() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s := l.spell.Load(); !l.good() {
+		s.end()
+	}
+}
+
+// good reports whether this node may rely on the lease. Both the clock that runs evenly
+// and the one on the wall must agree: the one does not count the time that a machine
+// slept, and the other may be set.
+func (l *lease) good() bool {
+	now, until := l.now(), *l.until.Load()
+	return now.Before(until) && now.Round(0).Before(until.Round(0))
+}
+
+// change changes the record, and has it written soon.
+func (l *lease) change(f func(*record)) {
+	l.mu.Lock()
+	f(&l.record)
+	l.mu.Unlock()
+	select {
+	case l.kick <- struct{}{}:
+	default:
+	}
+}
+
+// renew writes the record once. errLost says that the lease is over for good.
+func (l *lease) renew(ctx context.Context) error {
+	l.mu.Lock()
+	l.fill(&l.record)
+	r, revision := l.record, l.revision
+	l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, r.Lease/renewAfter)
+	defer cancel()
+	sent := l.now()
+	written, err := l.bucket.put(ctx, &r, revision)
+	if errors.Is(err, errLost) && revision > 0 {
+		// Perhaps it is one of ours that was not answered. Nobody else writes this record,
+		// and what has expired is no record.
+		var last uint64
+		if last, err = l.bucket.last(ctx, r.ID); err == nil {
+			sent = l.now()
+			written, err = l.bucket.put(ctx, &r, last)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	until := sent.Add(r.Lease - r.Lease/relyOn)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if isClosed(l.spell.Load().ended) {
+		l.spell.Store(newSpell())
+	}
+	l.until.Store(&until)
+	l.fence.Reset(until.Sub(l.now()) + time.Millisecond)
+	l.revision = written
+	if r.Since == 0 && l.record.State == r.State {
+		l.record.Since = written
+	}
+	return nil
+}
+
+// keep renews the lease until ctx ends or the lease is lost, which it returns.
+func (l *lease) keep(ctx context.Context) error {
+	timer := time.NewTimer(l.record.Lease / renewAfter)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-l.kick:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		pause := l.record.Lease / renewAfter
+		if err := l.renew(ctx); errors.Is(err, errLost) {
+			return err
+		} else if err != nil {
+			pause = l.record.Lease / retryAfter
+		}
+		timer.Reset(pause)
+	}
+}
+
+// end gives the lease up: from now on it is not good, and the record is removed.
+func (l *lease) end(ctx context.Context) error {
+	l.until.Store(&time.Time{})
+	l.fence.Stop()
+	l.spell.Load().end()
+	l.mu.Lock()
+	id, revision := l.record.ID, l.revision
+	l.mu.Unlock()
+	return l.bucket.remove(ctx, id, revision)
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,138 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
+)
+
+// A load deposits one at each of some accounts, again and again, through members in turn.
+type load struct {
+	r       *ring
+	members atomic.Pointer[[]*Member]
+
+	mu       sync.Mutex
+	accepted map[holdfast.Ref]int64
+	maybe    map[holdfast.Ref]int64
+	took     []time.Duration
+	refused  []error
+	stop     context.CancelFunc
+	workers  sync.WaitGroup
+}
+
+const accounts = 200
+
+func (r *ring) load(workers int, members ...*Member) *load {
+	r.t.Helper()
+	l := &load{r: r, accepted: map[holdfast.Ref]int64{}, maybe: map[holdfast.Ref]int64{}}
+	l.members.Store(&members)
+	for i := range accounts {
+		if _, err := members[0].Send(r.t.Context(), account(i), &bankpb.OpenAccount{Owner: "Ada"}); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	l.stop = cancel
+	for w := range workers {
+		l.workers.Go(func() {
+			for n := w; ctx.Err() == nil; n += workers {
+				l.deposit(n)
+			}
+		})
+	}
+	return l
+}
+
+func (l *load) deposit(n int) {
+	members := *l.members.Load()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	begun := time.Now()
+	ref := account(n % accounts)
+	_, err := members[n/accounts%len(members)].Send(ctx, ref, &bankpb.Deposit{Amount: 1}, holdfast.WithID(fmt.Sprint("d-", n)))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.took = append(l.took, time.Since(begun))
+	switch {
+	case err == nil:
+		l.accepted[ref]++
+		return
+	case errors.Is(err, holdfast.ErrUncertain):
+		l.maybe[ref]++
+	case errors.Is(err, holdfast.ErrUnavailable), errors.Is(err, holdfast.ErrOverloaded):
+	default:
+		l.r.t.Errorf("%s: %v", ref, err)
+	}
+	l.refused = append(l.refused, err)
+}
+
+// pause returns when so many more requests have been answered, and gives how long they took.
+func (l *load) pause(more int) []time.Duration {
+	l.mu.Lock()
+	from := len(l.took)
+	l.mu.Unlock()
+	eventually(l.r.t, "requests are answered", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.took) >= from+more
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	took := slices.Sorted(slices.Values(l.took[from:]))
+	return took
+}
+
+// end stops the load and compares what is in the accounts with what was answered.
+func (l *load) end(through *Member) (failed int) {
+	l.stop()
+	l.workers.Wait()
+	for i := range accounts {
+		ref := account(i)
+		v, err := through.View(l.r.t.Context(), ref)
+		if err != nil {
+			l.r.t.Fatal(ref, err)
+		}
+		balance := v.State.(*bankpb.Account).Balance
+		if least := l.accepted[ref]; balance < least || balance > least+l.maybe[ref] {
+			l.r.t.Errorf("%s: the balance is %d, and %d deposits were accepted and %d perhaps", ref, balance, least, l.maybe[ref])
+		}
+	}
+	return len(l.refused)
+}
+
+func p99(sorted []time.Duration) time.Duration { return sorted[len(sorted)*99/100] }
+
+// Members join and leave while all the others work: nobody's request fails.
+func TestJoinAndLeaveUnderLoad(t *testing.T) {
+	r := startRing(t)
+	first := r.member()
+	l := r.load(16, first)
+	calm := p99(l.pause(5000))
+	second := r.member()
+	third := r.member()
+	eventually(t, "all see three", func() bool { return sees(first, 3) && sees(second, 3) && sees(third, 3) })
+	l.members.Store(&[]*Member{first, second, third})
+	joined := p99(l.pause(5000))
+	l.members.Store(&[]*Member{second, third})
+	l.pause(500) // what was sent through the first one is answered
+	if err := first.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := first.Stats().Active; n != 0 {
+		t.Errorf("%d are active on a member that has been drained", n)
+	}
+	r.stop(first)
+	left := p99(l.pause(5000))
+	if failed := l.end(second); failed > 0 {
+		t.Errorf("%d requests failed, the first: %v", failed, l.refused[0])
+	}
+	t.Logf("p99 alone %v, with a join %v, with a leave %v", calm, joined, left)
+}

@@ -1,0 +1,61 @@
+package node_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
+)
+
+// NATS is away for longer than the lease: the node answers at once that it is, and serves
+// again soon after it is back.
+func TestOutage(t *testing.T) {
+	door, url := newDoor(t)
+	c := config(t)
+	external(&c, url)
+	c.Lease = time.Second
+	n := start(t, c)
+	open(t, n)
+	send := func(i int) (time.Duration, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		begun := time.Now()
+		_, err := n.Sender().Send(ctx, holdfast.Ref{Type: "account", ID: fmt.Sprint("a-", i%50)}, &bankpb.OpenAccount{Owner: "Ada"}, holdfast.WithID(fmt.Sprint("d-", i)))
+		return time.Since(begun), err
+	}
+	if _, err := send(0); err != nil {
+		t.Fatal(err)
+	}
+	door.set(true)
+	down := time.Now()
+	var longest time.Duration
+	requests := 0
+	for i := 1; time.Since(down) < 3*time.Second; i++ {
+		took, err := send(i)
+		if !errors.Is(err, holdfast.ErrUnavailable) && !errors.Is(err, holdfast.ErrUncertain) {
+			t.Fatalf("while NATS is away: %v", err)
+		}
+		longest = max(longest, took)
+		requests++
+		<-time.After(5 * time.Millisecond)
+	}
+	door.set(false)
+	back := time.Now()
+	for i := 10_000; ; i++ {
+		if _, err := send(i); err == nil || holdfast.CodeOf(err) == holdfast.CodeRejected {
+			break
+		}
+		if time.Since(back) > 20*time.Second {
+			t.Fatal("it does not serve again")
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+	if longest > time.Second {
+		t.Errorf("the slowest refusal took %v", longest)
+	}
+	t.Logf("%d requests were refused, the slowest in %v; served again %v after NATS was back", requests, longest, time.Since(back))
+}
