@@ -53,7 +53,7 @@ func (m *Member) call(ctx context.Context, r actors.Request) (actors.Answer, err
 
 // try takes a request to its owner once.
 func (m *Member) try(ctx context.Context, i *incarnation, s *scene, r actors.Request) (actors.Answer, error) {
-	if !i.lease.good() || !i.lease.linked.Load() {
+	if !i.linked() {
 		return actors.Answer{}, errCutOff
 	}
 	owner := s.owner(r.Ref)
@@ -69,6 +69,21 @@ func (m *Member) try(ctx context.Context, i *incarnation, s *scene, r actors.Req
 	}
 	return m.ask(ctx, owner, r)
 }
+
+// Linked gives nil while the node may rely on what it knows of the others, and on what the
+// log shows it, and otherwise an unavailable error.
+//
+// A server that is cut off from its cluster answers reads as a leader until it notices. But
+// the others elect a new one only after 4 seconds of silence, a heartbeat of one second
+// included, so up to a lease of 3.6 seconds what was read is the newest all the same.
+func (m *Member) Linked() error {
+	if i := m.current.Load(); !i.linked() {
+		return errCutOff
+	}
+	return nil
+}
+
+func (i *incarnation) linked() bool { return i.lease.good() && i.lease.linked.Load() }
 
 var errCutOff = holdfast.Errorf(holdfast.CodeUnavailable, "this node is cut off from the others: send it again, to another one if there is one")
 

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"encoding/json"
 	"net/url"
 	"testing"
 	"time"
@@ -59,5 +60,31 @@ func TestCutOff(t *testing.T) {
 	t.Logf("it stepped down %v after it was cut off, and the other took over after %v; the lease is %v; %d requests failed", down, taken, time.Second, failed)
 	if taken > 2*time.Second {
 		t.Errorf("the other one took over after %v", taken)
+	}
+}
+
+// The server's clock has been set back: it keeps the record of a node that has died. The
+// others see by their own clock that it gives no sign of life.
+func TestSilent(t *testing.T) {
+	r := startRing(t)
+	one := r.member()
+	i := one.current.Load()
+	dead := i.lease.record
+	dead.ID, dead.Address, dead.Lease = "dead", "127.0.0.1:1", LeastLease
+	data, err := json.Marshal(dead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := i.bucket.js.Publish(t.Context(), i.bucket.subject(dead.ID), data); err != nil { // it never expires
+		t.Fatal(err)
+	}
+	eventually(t, "it is there", func() bool { return sees(one, 2) })
+	begun := time.Now()
+	eventually(t, "it is gone", func() bool { return sees(one, 1) })
+	if took := time.Since(begun); took < dead.Lease {
+		t.Errorf("it was removed %v after its last sign of life", took)
+	}
+	if one.current.Load() != i {
+		t.Error("the living one has been taken for gone")
 	}
 }

@@ -55,8 +55,9 @@ func moved(format string, args ...any) error {
 }
 
 const (
-	// lookAgain is how often the register is read as a whole, whatever the watch says.
-	lookAgain = 10 * time.Second
+	// lookAgain is how often, in leases, the register is read as a whole, whatever the watch
+	// says.
+	lookAgain = 3
 	// straggle is how long a settling waits for those that are slow to go before it is
 	// told without them, of which at most so many are named.
 	straggle    = 50 * time.Millisecond
@@ -128,7 +129,7 @@ func (i *incarnation) look(reg *register, begun chan<- error) {
 	defer i.bucket.nc.RemoveStatusListener(status)
 	again := make(chan struct{}, 1)
 	i.workers.Go(func() { i.watch(alls, ones, again) })
-	period := time.NewTicker(lookAgain)
+	period := time.NewTicker(lookAgain * i.lease.record.Lease)
 	defer period.Stop()
 	itself := time.NewTimer(time.Hour)
 	defer itself.Stop()
@@ -152,6 +153,7 @@ func (i *incarnation) look(reg *register, begun chan<- error) {
 			i.lease.linked.Store(now == nats.CONNECTED)
 			poke(again)
 		case <-period.C:
+			i.removeSilent(reg.silent(i.now()))
 			poke(again)
 		case <-i.over.Done():
 			return
@@ -231,6 +233,20 @@ func (i *incarnation) enter(reg *register) error {
 	}
 	i.lease.change(func(r *record) { r.Settled = reg.revision })
 	return i.lease.renew(ctx)
+}
+
+// removeSilent removes those who are silent. One who has renewed its record, unheard here,
+// keeps it; to any other it has been over for long.
+func (i *incarnation) removeSilent(silent []member) {
+	for _, m := range silent {
+		i.workers.Go(func() {
+			ctx, cancel := context.WithTimeout(i.over, i.lease.record.Lease)
+			defer cancel()
+			if err := i.bucket.remove(ctx, m.ID, m.revision); err != nil {
+				i.log.Debug("the record of a silent node remains", "node", m.Name, "error", err)
+			}
+		})
+	}
 }
 
 // count gives what counts the aggregates and the requests for the record.

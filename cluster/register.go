@@ -82,3 +82,14 @@ func (r *register) members(now time.Time) (members []member, changes time.Time) 
 	slices.SortFunc(members, func(a, b member) int { return strings.Compare(a.ID, b.ID) })
 	return members, changes
 }
+
+// silent gives those who have not renewed their record for twice their lease, though the
+// bucket keeps it: its clock has been set.
+func (r *register) silent(now time.Time) (silent []member) {
+	for _, e := range r.entries {
+		if !e.expired && !e.seen.Add(2*e.Lease).After(now) {
+			silent = append(silent, member{record: e.record, revision: e.revision})
+		}
+	}
+	return silent
+}

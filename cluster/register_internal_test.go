@@ -3,6 +3,7 @@ package cluster
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -244,6 +245,26 @@ func TestLeaseIsGood(t *testing.T) {
 		l.until.Store(&c.until)
 		if l.good() != c.want {
 			t.Errorf("%s: the lease is good: %v, want %v", name, l.good(), c.want)
+		}
+	}
+}
+
+func TestRegisterTellsTheSilent(t *testing.T) {
+	d := newDesk(t)
+	silent := func() string {
+		var ids []string
+		for _, m := range d.silent(d.now) {
+			ids = append(ids, fmt.Sprint(m.ID, m.revision))
+		}
+		slices.Sort(ids)
+		return strings.Join(ids, " ")
+	}
+	d.at(0, put("a", 1), put("b", 2), put("c", 3))
+	d.at(5, put("a", 4), expired("c", 5))
+	for at, want := range map[int]string{5: "", 6: "b2", 11: "a4 b2"} {
+		d.at(at)
+		if got := silent(); got != want {
+			t.Errorf("%d s after noon %q are silent, want %q", at, got, want)
 		}
 	}
 }

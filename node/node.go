@@ -86,7 +86,7 @@ func (n *Node) run(ctx context.Context) error {
 	n.edge = conns.edge
 	n.gateway, err = gateway.Start(gateway.Config{
 		Context: name, Conn: conns.edge, Types: c.Types, Logger: c.Log,
-		Sender: n.member, Viewer: n.member, Reader: n.store,
+		Sender: n.member, Viewer: n.member, Reader: linkedReader{n.store, n.member.Linked},
 		MaxInFlight: c.MaxInFlight, Timeout: c.Timeout, Version: version(),
 		Log: messages.NewLogName(n.store.Created()),
 	})

@@ -28,7 +28,7 @@ func (c Config) addCluster(o *server.Options) error {
 		return err
 	}
 	o.Cluster = server.ClusterOpts{
-		Name: cl.Name, Host: host, Port: port, TLSConfig: cl.TLS, TLSTimeout: connectTimeout.Seconds(),
+		Name: cl.Name, Host: host, Port: port, TLSConfig: cl.TLS, TLSTimeout: connectTimeout.Seconds(), PingInterval: pingMembers,
 		// Clients of other members would take a loopback address for one of their own machine.
 		NoAdvertise: isLoopback(o.Host) && !isLoopback(host),
 	}

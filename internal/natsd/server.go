@@ -26,6 +26,11 @@ const (
 	pollInterval   = 5 * time.Millisecond
 	firstAttempt   = 250 * time.Millisecond
 	longestAttempt = 4 * time.Second
+	// Who does not answer three pings is gone, in silence: a machine that lost its power, a
+	// process that is frozen. Until then it is sent its part of the requests. The server's
+	// own choice would be minutes.
+	pingClients = 5 * time.Second
+	pingMembers = 2 * time.Second
 	// The usual two seconds can be too short on a machine under load.
 	connectTimeout = 5 * time.Second
 )
@@ -133,6 +138,7 @@ func (s *Server) options() (*server.Options, error) {
 	o.JetStreamMaxMemory = maxMemory
 	o.SyncAlways = !s.cfg.RelaxedSync
 	o.MaxPayload = s.cfg.MaxPayload
+	o.PingInterval = pingClients
 	o.AuthTimeout = 2 * connectTimeout.Seconds() // It includes the one for TLS.
 	if s.cfg.Listen == "" {
 		o.DontListen = true
