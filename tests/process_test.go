@@ -37,6 +37,9 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	if config := os.Getenv(natsEnv); config != "" {
+		os.Exit(serveNATS(config))
+	}
 	code := m.Run()
 	if built != "" {
 		os.RemoveAll(built)
@@ -55,29 +58,46 @@ var serving = regexp.MustCompile(`serves the context \S+ at (\S+)\. `)
 // startProcess runs a node on the folder, and returns when it serves.
 func startProcess(tb testing.TB, folder, listen string, args ...string) *process {
 	tb.Helper()
+	return startRun(tb, append([]string{"--data", folder, "--listen", listen}, args...)...)
+}
+
+// startRun starts a node with these flags, and returns when it serves.
+func startRun(tb testing.TB, args ...string) *process {
+	tb.Helper()
 	path, err := binary()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	p := &process{cmd: exec.Command(path, append([]string{"run", "--data", folder, "--listen", listen, "--log-level", "error"}, args...)...)}
-	p.cmd.Stderr = os.Stderr
-	out, err := p.cmd.StdoutPipe()
+	p, err := launch(tb, path, args...)
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return p
+}
+
+// launch starts a node of the program with these flags, and returns when it serves.
+func launch(tb testing.TB, program string, args ...string) (*process, error) {
+	p := &process{cmd: exec.Command(program, append([]string{"run", "--log-level", "error"}, args...)...)}
+	p.cmd.Stderr = os.Stderr
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
 	if err := p.cmd.Start(); err != nil {
-		tb.Fatal(err)
+		return nil, err
 	}
 	tb.Cleanup(p.kill)
 	lines := bufio.NewReader(out)
+	late := time.AfterFunc(time.Minute, func() { _ = p.cmd.Process.Kill() })
 	line, err := lines.ReadString('\n')
+	late.Stop()
 	found := serving.FindStringSubmatch(line)
 	if err != nil || found == nil {
-		tb.Fatalf("the node said %q and not where it serves: %v", line, err)
+		return nil, fmt.Errorf("the node said %q and not where it serves: %w", line, err)
 	}
 	p.url = found[1]
 	go func() { _, _ = io.Copy(io.Discard, lines) }() // until the node ends
-	return p
+	return p, nil
 }
 
 // kill is SIGKILL. It bears repetition.
@@ -105,9 +125,9 @@ func runNode(tb testing.TB, args ...string) (stdout, stderr string, code int) {
 }
 
 // dial connects as any client, and reconnects for ever.
-func dial(tb testing.TB, url string) *nats.Conn {
+func dial(tb testing.TB, url string, options ...nats.Option) *nats.Conn {
 	tb.Helper()
-	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(-1))
+	nc, err := nats.Connect(url, append(options, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(-1))...)
 	if err != nil {
 		tb.Fatal(err)
 	}
