@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -55,9 +56,8 @@ func (r *reads) ask(ctx context.Context, q query, tag int, out chan<- answer) er
 	if err != nil {
 		return err
 	}
-	pipe := r.next()
-	c := &read{from: r, weight: weight, tag: tag, out: out}
-	if err := pipe.send(&nats.Msg{Subject: q.subject, Data: q.body}, c); err != nil {
+	c := &read{from: r, query: q, weight: weight, tag: tag, out: out}
+	if err := c.send(); err != nil {
 		r.leave(weight, unknown)
 		return err
 	}
@@ -87,9 +87,14 @@ func (r *reads) one(ctx context.Context, q query) (*nats.Msg, error) {
 
 type read struct {
 	from   *reads
+	query  query
 	weight int
 	tag    int
 	out    chan<- answer
+}
+
+func (r *read) send() error {
+	return r.from.next().send(&nats.Msg{Subject: r.query.subject, Data: r.query.body}, r)
 }
 
 func (r *read) replied(m *nats.Msg) {
@@ -98,6 +103,11 @@ func (r *read) replied(m *nats.Msg) {
 }
 
 func (r *read) lost(err error) {
+	if errors.Is(err, errElected) {
+		if err = r.send(); err == nil {
+			return
+		}
+	}
 	r.from.leave(r.weight, unknown)
 	r.out <- answer{tag: r.tag, err: err}
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/holdfast-run/holdfast/messages"
@@ -21,6 +22,7 @@ type Store struct {
 	publish    *pipe
 	reads      *reads
 	clock      *clock
+	elections  *nats.Subscription // nil without replicas
 	js         jetstream.JetStream
 	log        *slog.Logger
 	newID      func() string
@@ -62,6 +64,10 @@ func (s *Store) start(cfg Config) error {
 		}
 		s.reads.pipes = append(s.reads.pipes, p)
 	}
+	if err := s.followElections(cfg.Read[0]); err != nil {
+		s.closePipes()
+		return err
+	}
 	s.clock = newClock()
 	ticks, release := cfg.newTicker(cfg.tick())
 	s.clock.run(ticks, release, s.pipes()...)
@@ -76,6 +82,9 @@ func (s *Store) Close() {
 		// In this order nobody begins to settle an append after the wait for that.
 		s.cancel(errClosed)
 		s.clock.close()
+		if s.elections != nil {
+			_ = s.elections.Unsubscribe() // unless its connection has been closed
+		}
 		s.closePipes()
 		s.settling.Wait()
 	})

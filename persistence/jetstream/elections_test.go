@@ -1,0 +1,64 @@
+package jetstream_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/messages"
+	"github.com/holdfast-run/holdfast/persistence"
+	"github.com/holdfast-run/holdfast/persistence/jetstream"
+	"github.com/holdfast-run/holdfast/persistence/persistencetest"
+)
+
+// A new leader answers nothing that the last one was asked. It is asked anew at once, and
+// not when the time is up.
+func TestElection(t *testing.T) {
+	s := startServers(t, 3)
+	appends, reads := persistencetest.NewProxy(t, s.address(t)), persistencetest.NewProxy(t, s.address(t))
+	store := s.open(t, jetstream.Config{
+		Context: "elected", Publish: s.connectThrough(t, appends.Address()), Read: []*nats.Conn{s.connect(t, 1), s.connectThrough(t, reads.Address())},
+		AppendTimeout: time.Hour, ReadTimeout: time.Hour,
+	})
+	appends.LoseRequests()
+	reads.LoseRequests()
+	ref := holdfast.Ref{Type: "account", ID: "a-1"}
+	over := make(chan error, 3)
+	change := &messages.Change{Command: "Open", CommandId: "c-1", Events: []*messages.Event{{Type: "test.v1.Opened"}}}
+	store.Append(ref, persistence.Head{}, []*messages.Change{change}, func(_ persistence.Head, err error) { over <- err })
+	// Before the server finds that the connections are silent.
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
+	defer cancel()
+	for range 2 { // one over each connection
+		go func() {
+			_, err := store.Load(ctx, ref, "")
+			over <- err
+		}()
+	}
+	nc := s.connect(t, 0)
+	elect := time.NewTicker(500 * time.Millisecond)
+	defer elect.Stop()
+	uncertain := 0
+	for done := 0; done < 3; {
+		select {
+		case err := <-over:
+			done++
+			if errors.Is(err, holdfast.ErrUncertain) {
+				uncertain++
+			} else if err != nil {
+				t.Error(err)
+			}
+		case <-elect.C:
+			_, _ = nc.Request("$JS.API.STREAM.LEADER.STEPDOWN.ELECTED_LOG_0", nil, time.Second) // or there is none just now
+		case <-ctx.Done():
+			t.Fatal("what the last leader was asked waits for it")
+		}
+	}
+	if uncertain != 1 {
+		t.Errorf("%d answers are uncertain, want that of the append", uncertain)
+	}
+}
