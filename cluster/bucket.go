@@ -93,13 +93,13 @@ func (b *bucket) put(ctx context.Context, r *record, last uint64) (revision uint
 	return ack.Sequence, nil
 }
 
-// leavePrefix is what keys begin with by which a member is asked to leave.
+// leavePrefix is what keys begin with by which a node is asked to leave; its run follows.
 const leavePrefix = "leave."
 
-// ask asks a member to leave.
-func (b *bucket) ask(ctx context.Context, id string) error {
-	if _, err := b.kv.Create(ctx, leavePrefix+id, nil, jetstream.KeyTTL(goneFor)); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
-		return fmt.Errorf("ask %s to leave: %w", id, err)
+// ask asks a node to leave.
+func (b *bucket) ask(ctx context.Context, run string) error {
+	if _, err := b.kv.Create(ctx, leavePrefix+run, nil, jetstream.KeyTTL(goneFor)); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+		return fmt.Errorf("ask %s to leave: %w", run, err)
 	}
 	return nil
 }
@@ -150,7 +150,7 @@ type change struct {
 	written  time.Time // by the server's clock
 	record   *record   // nil when it is gone
 	expired  bool      // it is gone since it was not renewed
-	leave    string    // the member that is asked to leave, if this is not about a record
+	leave    string    // the run of the node that is asked to leave, if this is not about a record
 }
 
 // changeOf reads an entry. One that cannot be read is nobody's: it is told as gone.

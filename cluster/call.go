@@ -67,7 +67,7 @@ func (m *Member) try(ctx context.Context, i *incarnation, s *scene, r actors.Req
 	case owner.ID == i.id:
 		return i.answer(ctx, r)
 	}
-	return m.ask(ctx, owner, r)
+	return m.askPeer(ctx, owner, r)
 }
 
 // Linked gives nil while the node may rely on what it knows of the others, and on what the
@@ -118,8 +118,8 @@ func (i *incarnation) overtaken(r actors.Request, a actors.Answer) error {
 	return errCutOff
 }
 
-// ask has the request executed by another member.
-func (m *Member) ask(ctx context.Context, owner *member, r actors.Request) (actors.Answer, error) {
+// askPeer has the request executed by another member.
+func (m *Member) askPeer(ctx context.Context, owner *member, r actors.Request) (actors.Answer, error) {
 	q, err := encodeRequest(owner.ID, r)
 	if err != nil {
 		return actors.Answer{}, err

@@ -69,7 +69,9 @@ func TestSilent(t *testing.T) {
 	r := startRing(t)
 	one := r.member()
 	i := one.current.Load()
+	i.lease.mu.Lock()
 	dead := i.lease.record
+	i.lease.mu.Unlock()
 	dead.ID, dead.Address, dead.Lease = "dead", "127.0.0.1:1", LeastLease
 	data, err := json.Marshal(dead)
 	if err != nil {

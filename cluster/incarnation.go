@@ -20,6 +20,7 @@ import (
 // lease. It has its own actor system: what an earlier one has left is not its own.
 type incarnation struct {
 	id     string
+	run    string
 	log    *slog.Logger
 	now    func() time.Time
 	bucket *bucket
@@ -31,8 +32,7 @@ type incarnation struct {
 	moves   chan *view // the newest view that places aggregates otherwise
 	joined  chan struct{}
 	joining sync.Once
-	asked   chan struct{} // closed when an operator wants the node to leave
-	asking  sync.Once
+	asked   func()          // an operator wants the node to leave
 	over    context.Context // ends with the incarnation, with the reason
 	end     context.CancelCauseFunc
 	workers sync.WaitGroup
@@ -66,9 +66,10 @@ const (
 
 // incarnate makes this node a member. It returns when the node sees itself among the
 // members.
-func incarnate(ctx context.Context, c Config, b *bucket, address string) (*incarnation, error) {
+func (m *Member) incarnate(ctx context.Context) (*incarnation, error) {
+	c := m.config
 	i := &incarnation{
-		id: c.NewID(), log: c.Host.Log, now: c.Now, bucket: b, moves: make(chan *view, 1), joined: make(chan struct{}), asked: make(chan struct{}),
+		id: c.NewID(), run: m.run, asked: m.ask, log: c.Host.Log, now: c.Now, bucket: m.bucket, moves: make(chan *view, 1), joined: make(chan struct{}),
 		system: actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return quiet(c.Host.Log) })),
 	}
 	i.scene.Store(&scene{view: &view{}, changed: make(chan struct{})})
@@ -82,7 +83,7 @@ func incarnate(ctx context.Context, c Config, b *bucket, address string) (*incar
 	}
 	i.host.Start()
 	r := record{
-		ID: i.id, Name: c.Name, Address: address, Version: c.Version, State: stateUp,
+		ID: i.id, Run: i.run, Name: c.Name, Address: m.address, Version: c.Version, State: stateUp,
 		Joined: c.Now().UTC(), Lease: c.Lease,
 	}
 	if r.Types = c.Hosts; len(r.Types) == 0 {
@@ -166,10 +167,10 @@ func (i *incarnation) look(reg *register, begun chan<- error) {
 	}
 }
 
-// heed does what an operator asks of this member.
+// heed does what an operator asks of this node.
 func (i *incarnation) heed(c change) {
-	if c.leave == i.id {
-		i.asking.Do(func() { close(i.asked) })
+	if c.leave == i.run {
+		i.asked()
 	}
 }
 

@@ -70,7 +70,9 @@ type Member struct {
 	peers   *peers
 	waiting chan struct{} // one for each request that waits for its aggregate to move
 
-	asked chan struct{}
+	run    string // what this node is called as long as it runs, whichever member it is
+	asked  chan struct{}
+	asking sync.Once
 
 	current atomic.Pointer[incarnation]
 	running context.Context // ends when the member is to stop
@@ -90,7 +92,7 @@ func Start(ctx context.Context, config Config) (*Member, error) {
 	if err := config.setDefaults(); err != nil {
 		return nil, err
 	}
-	m := &Member{config: config, log: config.Host.Log, waiting: make(chan struct{}, mostWaiting), asked: make(chan struct{})}
+	m := &Member{config: config, run: config.NewID(), log: config.Host.Log, waiting: make(chan struct{}, mostWaiting), asked: make(chan struct{})}
 	m.types = map[string]holdfast.Definition{}
 	for _, def := range config.Host.Types {
 		m.types[def.Name()] = def
@@ -154,7 +156,7 @@ func (m *Member) start(ctx context.Context) error {
 			m.log.Error("the other nodes are not served any more", "error", err)
 		}
 	})
-	first, err := incarnate(ctx, m.config, m.bucket, m.address)
+	first, err := m.incarnate(ctx)
 	if err != nil {
 		return err
 	}
@@ -166,23 +168,17 @@ func (m *Member) start(ctx context.Context) error {
 // live follows the scene of the incarnation, and puts a new one in its place when its
 // lease has been lost.
 func (m *Member) live(i *incarnation) {
-	asked := i.asked
 	for i != nil {
 		s := i.scene.Load()
 		m.peers.keep(func(id string) bool { return s.member(id) != nil })
 		select {
 		case <-s.changed:
-		case <-asked:
-			asked = nil
-			close(m.asked)
 		case <-m.running.Done():
 			return
 		case <-i.over.Done():
 			if m.running.Err() == nil {
 				m.log.Warn("this node was taken for gone, and comes back as a new member", "error", context.Cause(i.over))
-				if i = m.reincarnate(i); i != nil && asked != nil {
-					asked = i.asked
-				}
+				i = m.reincarnate(i)
 			}
 		}
 	}
@@ -194,7 +190,7 @@ func (m *Member) reincarnate(old *incarnation) *incarnation {
 	_ = old.close(now, context.Cause(old.over))
 	for m.running.Err() == nil {
 		ctx, cancel := context.WithTimeout(m.running, 2*m.config.Lease)
-		next, err := incarnate(ctx, m.config, m.bucket, m.address)
+		next, err := m.incarnate(ctx)
 		cancel()
 		if err == nil {
 			m.current.Store(next)
@@ -233,9 +229,10 @@ func (m *Member) Drain(ctx context.Context) error {
 	}
 }
 
-// Asked is closed when an operator has asked the node to leave: [Roster.Ask]. To be asked
-// as an earlier incarnation does not count.
+// Asked is closed when an operator has asked the node to leave: [Roster.Ask].
 func (m *Member) Asked() <-chan struct{} { return m.asked }
+
+func (m *Member) ask() { m.asking.Do(func() { close(m.asked) }) }
 
 // Stop leaves the cluster: no request is taken any more, what is on its way is answered,
 // until ctx ends. It bears repetition.

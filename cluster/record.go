@@ -7,6 +7,8 @@ import "time"
 type record struct {
 	// ID names the member, and no other ever: one that has left comes back as another.
 	ID string `json:"id"`
+	// Run names the process, which becomes another member when it has lost its lease.
+	Run string `json:"run"`
 	// Name is what operators call the node; it stays the same.
 	Name string `json:"name"`
 	// Address is the host:port at which the others reach it.

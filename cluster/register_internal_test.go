@@ -178,18 +178,18 @@ func changeAfterJSON(t *testing.T, r record) (got record) {
 // The text of a record is what nodes of two releases share.
 func TestRecord(t *testing.T) {
 	full := record{
-		ID: "N1", Name: "one", Address: "10.0.0.1:4300", Version: "v1.2.3", Types: []string{"cart", "order"}, State: stateDraining,
+		ID: "N1", Run: "R1", Name: "one", Address: "10.0.0.1:4300", Version: "v1.2.3", Types: []string{"cart", "order"}, State: stateDraining,
 		Joined: noon, Lease: 3 * time.Second, Since: 7, Settled: 9, Holding: []string{"order/o-1"}, Active: 12, Rate: 2.5,
 	}
 	for _, c := range []struct {
 		record record
 		text   string
 	}{
-		{full, `{"id":"N1","name":"one","address":"10.0.0.1:4300","version":"v1.2.3","types":["cart","order"],"state":"draining",` +
+		{full, `{"id":"N1","run":"R1","name":"one","address":"10.0.0.1:4300","version":"v1.2.3","types":["cart","order"],"state":"draining",` +
 			`"joined":"2026-03-01T12:00:00Z","lease":3000000000,"since":7,"settled":9,"holding":["order/o-1"],"active":12,"rate":2.5}`},
 		{
 			record{ID: "N2", Name: "two", Address: "[::1]:1", State: stateUp, Joined: noon, Lease: time.Second},
-			`{"id":"N2","name":"two","address":"[::1]:1","state":"up","joined":"2026-03-01T12:00:00Z","lease":1000000000,"settled":0,"active":0,"rate":0}`,
+			`{"id":"N2","run":"","name":"two","address":"[::1]:1","state":"up","joined":"2026-03-01T12:00:00Z","lease":1000000000,"settled":0,"active":0,"rate":0}`,
 		},
 	} {
 		if data, err := json.Marshal(c.record); err != nil || string(data) != c.text {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -35,6 +34,8 @@ type Info struct {
 	// alive.
 	Renewed time.Time     `json:"renewed"`
 	Lease   time.Duration `json:"lease"`
+
+	run string
 }
 
 // A Roster is who was there when it was read.
@@ -86,7 +87,7 @@ func (ro *Roster) Members() []Info {
 func (ro *Roster) info(m *member) Info {
 	return Info{
 		ID: m.ID, Name: m.Name, Address: m.Address, Version: m.Version, State: m.State, Types: m.Types,
-		Joined: m.Joined, Active: m.Active, Rate: m.Rate, Renewed: ro.renewed[m.ID], Lease: m.Lease,
+		Joined: m.Joined, Active: m.Active, Rate: m.Rate, Renewed: ro.renewed[m.ID], Lease: m.Lease, run: m.Run,
 	}
 }
 
@@ -99,20 +100,34 @@ func (ro *Roster) Owner(of holdfast.Ref) (owner Info, ok bool) {
 	return ro.info(m), true
 }
 
-// Ask asks a member to hand over what it owns and to stop. It returns when that has been
-// written down, not when it has been done.
-func (ro *Roster) Ask(ctx context.Context, id string) error { return ro.bucket.ask(ctx, id) }
+// Ask asks the node that is this member to hand over what it owns and to stop, whichever
+// member it may have become. It returns when that has been written down, not when it has
+// been done.
+func (ro *Roster) Ask(ctx context.Context, member Info) error { return ro.bucket.ask(ctx, member.run) }
 
-// AwaitGone returns when a member is not there any more, or with ctx's error.
-func (ro *Roster) AwaitGone(ctx context.Context, id string) error {
+// AwaitGone returns when the node that is this member is not there any more, or with ctx's
+// error.
+func (ro *Roster) AwaitGone(ctx context.Context, member Info) error {
 	watching, gone := context.WithCancel(ctx)
 	defer gone()
+	there := map[string]bool{}
+	hear := func(c change) {
+		switch {
+		case c.record == nil:
+			delete(there, c.id)
+		case c.record.Run == member.run:
+			there[c.id] = true
+		}
+	}
 	err := ro.bucket.watch(watching, func(all []change) {
-		if !slices.ContainsFunc(all, func(c change) bool { return c.id == id && c.record != nil }) {
+		for _, c := range all {
+			hear(c)
+		}
+		if len(there) == 0 {
 			gone()
 		}
 	}, func(c change) {
-		if c.id == id && c.record == nil {
+		if hear(c); len(there) == 0 {
 			gone()
 		}
 	})

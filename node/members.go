@@ -149,24 +149,25 @@ fails. The command ends when the node has gone.`,
   %[1]s leave n2 --nats nats://nats.example:4222 --context bank`, cfg.Program),
 		Args: cobra.ExactArgs(1),
 	}, func(ctx context.Context, r *cluster.Roster, args []string) error {
-		var ids, names []string
+		var found []cluster.Info
+		var names []string
 		for _, m := range r.Members() {
 			names = append(names, m.Name)
 			if m.Name == args[0] || m.ID == args[0] {
-				ids = append(ids, m.ID)
+				found = append(found, m)
 			}
 		}
-		switch len(ids) {
+		switch len(found) {
 		case 0:
 			return fmt.Errorf("there is no node %s: there are %s", args[0], strings.Join(names, ", "))
 		case 1:
 		default:
-			return fmt.Errorf("%d nodes are called %s: name one by its id, which members --json shows", len(ids), args[0])
+			return fmt.Errorf("%d nodes are called %s: name one by its id, which members --json shows", len(found), args[0])
 		}
-		if err := r.Ask(ctx, ids[0]); err != nil {
+		if err := r.Ask(ctx, found[0]); err != nil {
 			return err
 		}
-		if err := r.AwaitGone(ctx, ids[0]); err != nil {
+		if err := r.AwaitGone(ctx, found[0]); err != nil {
 			return fmt.Errorf("%s was asked to leave, and is still there: %w", args[0], err)
 		}
 		if q.json {

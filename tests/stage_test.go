@@ -28,36 +28,57 @@ type stage struct {
 	admin   string             // the flags of an operator
 	disk    *disk              // of one of the servers; may be nil
 	full    string             // the node or server that it is of
+
+	// straight has no lines and no disk: for measurements.
+	straight bool
 }
 
 const stageLease = 1500 * time.Millisecond
 
 var stageNames = []string{"n1", "n2", "n3"}
 
-func newStage(t *testing.T, program func() (string, error)) *stage {
-	return &stage{
+func newStage(t *testing.T, program func() (string, error), change []func(*stage)) *stage {
+	t.Helper()
+	s := &stage{
 		t: t, program: program, nodes: map[string]*process{}, flags: map[string][]string{},
 		toNATS: map[string][]*line{}, toPeer: map[string]*line{},
 	}
+	for _, f := range change {
+		f(s)
+	}
+	if !s.straight {
+		s.disk = newDisk(t, diskSize)
+	}
+	return s
+}
+
+func straight(s *stage) { s.straight = true }
+
+// way gives the address by which a node reaches another one, or a server.
+func (s *stage) way(address string, note func(*line)) string {
+	if s.straight {
+		return address
+	}
+	l := newLine(s.t, address)
+	note(l)
+	return l.address()
 }
 
 // common are the flags that nodes on any stage have. The other nodes reach this one over a
 // line.
 func (s *stage) common(name string, peerPort int) []string {
 	listen := fmt.Sprintf("127.0.0.1:%d", peerPort)
-	s.toPeer[name] = newLine(s.t, listen)
 	return []string{
 		"--name", name, "--lease", stageLease.String(), "--request-timeout", "3s",
-		"--peer-listen", listen, "--peer-advertise", s.toPeer[name].address(),
+		"--peer-listen", listen, "--peer-advertise", s.way(listen, func(l *line) { s.toPeer[name] = l }),
 	}
 }
 
 // stageOn puts three nodes onto so many external NATS servers.
-func stageOn(t *testing.T, servers int, program func() (string, error)) *stage {
+func stageOn(t *testing.T, servers int, program func() (string, error), change ...func(*stage)) *stage {
 	t.Helper()
-	s := newStage(t, program)
+	s := newStage(t, program, change)
 	s.full = fmt.Sprint("s", servers)
-	s.disk = newDisk(t, diskSize)
 	root := t.TempDir()
 	s.servers = startNATS(t, servers, func(name string) string { return s.folder(root, name) })
 	for _, one := range s.servers {
@@ -67,9 +88,8 @@ func stageOn(t *testing.T, servers int, program func() (string, error)) *stage {
 	for i, name := range append(slices.Clone(stageNames), "n4") {
 		var urls []string
 		for _, one := range s.servers {
-			l := newLine(t, strings.TrimPrefix(one.url(), "nats://"))
-			s.toNATS[name] = append(s.toNATS[name], l)
-			urls = append(urls, "nats://"+l.address())
+			way := s.way(strings.TrimPrefix(one.url(), "nats://"), func(l *line) { s.toNATS[name] = append(s.toNATS[name], l) })
+			urls = append(urls, "nats://"+way)
 		}
 		s.flags[name] = append(s.common(name, ports[i]), "--nats", strings.Join(urls, ","), "--replicas", fmt.Sprint(len(urls)))
 	}
@@ -79,11 +99,10 @@ func stageOn(t *testing.T, servers int, program func() (string, error)) *stage {
 }
 
 // stageOfThree has three nodes bring their own servers, which form a cluster.
-func stageOfThree(t *testing.T, program func() (string, error)) *stage {
+func stageOfThree(t *testing.T, program func() (string, error), change ...func(*stage)) *stage {
 	t.Helper()
-	s := newStage(t, program)
+	s := newStage(t, program, change)
 	s.full = "n3"
-	s.disk = newDisk(t, diskSize)
 	root, ports := t.TempDir(), freePorts(t, 9)
 	var own []string
 	for i := range stageNames {
@@ -96,10 +115,10 @@ func stageOfThree(t *testing.T, program func() (string, error)) *stage {
 		for j, other := range stageNames {
 			address := own[j]
 			if i != j {
-				l := newLine(t, own[j])
-				address = l.address()
-				s.toNATS[name] = append(s.toNATS[name], l)
-				s.toNATS[other] = append(s.toNATS[other], l)
+				address = s.way(own[j], func(l *line) {
+					s.toNATS[name] = append(s.toNATS[name], l)
+					s.toNATS[other] = append(s.toNATS[other], l)
+				})
 			}
 			all = append(all, other+"="+address)
 		}
