@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -30,6 +31,8 @@ type Gateway struct {
 	flight    *flight
 	readers   chan struct{}
 	service   micro.Service
+	// subscriptions of the connection without the service's.
+	subscriptions int
 
 	// Of the requests under way; Stop cancels it when it has waited long enough.
 	ctx    context.Context
@@ -91,6 +94,7 @@ func (g *Gateway) addTypes() error {
 }
 
 func (g *Gateway) serve() error {
+	g.subscriptions = g.cfg.Conn.NumSubscriptions()
 	service, err := micro.AddService(g.cfg.Conn, micro.Config{
 		Name:        messages.ServiceName(g.cfg.Context),
 		Version:     g.cfg.Version,
@@ -137,17 +141,33 @@ func (g *Gateway) metadata(e *endpoint) map[string]string {
 	return m
 }
 
-// Stop stops accepting requests, waits for those under way, and returns when their
-// replies have been handed to the server. When ctx ends before, it has them break off and
-// returns an error that says how many there were. Requests that had reached the
-// connection but not the gateway are answered with 503; drain the connection afterwards,
-// so that those answers arrive. Stop may be called again, also at the same time.
+// Stop has the server send no more requests, takes those that it has sent, waits for what
+// is under way, and returns when the replies have been handed to the server. When ctx ends
+// before, it has the requests break off and returns an error that says how many there
+// were; those that had reached the connection but not the gateway are answered with 503.
+// Drain the connection afterwards, so that those answers arrive. Stop may be called again,
+// also at the same time.
 func (g *Gateway) Stop(ctx context.Context) error {
+	err := g.service.Stop()
+	g.receiveRest(ctx)
 	g.flight.close()
-	if err := errors.Join(g.service.Stop(), g.wait(ctx)); err != nil {
+	if err := errors.Join(err, g.wait(ctx)); err != nil {
 		return fmt.Errorf("stop gateway: %w", err)
 	}
 	return nil
+}
+
+// receiveRest waits until what the server has sent has been received, while it can be.
+func (g *Gateway) receiveRest(ctx context.Context) {
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	for g.cfg.Conn.IsConnected() && g.cfg.Conn.NumSubscriptions() > g.subscriptions {
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (g *Gateway) wait(ctx context.Context) error {

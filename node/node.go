@@ -204,6 +204,20 @@ func drain(ctx context.Context, nc *nats.Conn) error {
 	}
 }
 
+// lingering is how long a server passes on what others had sent to it before they heard
+// that this node answers no more, and what it had answered.
+const lingering = 250 * time.Millisecond
+
+func (n *Node) linger(ctx context.Context) {
+	if len(n.config.Cluster) == 0 {
+		return
+	}
+	select {
+	case <-time.After(lingering):
+	case <-ctx.Done():
+	}
+}
+
 // Stop takes no request any more, answers what is on its way until ctx ends, and shuts
 // everything down in order. It bears repetition, and then gives the same error.
 func (n *Node) Stop(ctx context.Context) error {
@@ -214,6 +228,7 @@ func (n *Node) Stop(ctx context.Context) error {
 		if n.gateway != nil {
 			n.err = n.member.Drain(ctx)
 			n.err = errors.Join(n.err, n.gateway.Stop(ctx), drain(ctx, n.edge))
+			n.linger(ctx)
 		}
 		if n.member != nil {
 			n.err = errors.Join(n.err, n.member.Stop(ctx))

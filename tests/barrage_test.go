@@ -37,8 +37,8 @@ type barrage struct {
 func (s *stage) barrage(accounts, perSecond int) *barrage {
 	s.t.Helper()
 	b := &barrage{t: s.t, accounts: accounts, end: make(chan struct{})}
-	for i := range s.clients {
-		b.conns = append(b.conns, s.dial(i))
+	for _, url := range s.clients {
+		b.conns = append(b.conns, dial(s.t, url, nats.IgnoreDiscoveredServers())) // it stays with its server
 	}
 	b.avoid.Store(-1)
 	for i := range accounts {
@@ -79,6 +79,10 @@ func (b *barrage) shoot(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.shots = append(b.shots, s)
+}
+
+func (b *barrage) connected() bool {
+	return !slices.ContainsFunc(b.conns, func(nc *nats.Conn) bool { return !nc.IsConnected() })
 }
 
 // stop ends the barrage and gives all shots in the order in which they were sent.

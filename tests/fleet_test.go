@@ -68,12 +68,12 @@ func TestFrozen(t *testing.T) {
 // Every node is restarted in turn under load, one is told to leave, and a fourth one comes
 // and goes: no request fails.
 func TestRollingRestart(t *testing.T) {
-	for name, make := range map[string]func(*testing.T) *stage{
+	for name, set := range map[string]func(*testing.T) *stage{
 		"three": func(t *testing.T) *stage { return stageOn(t, 3, binary, straight) },
 		"own":   func(t *testing.T) *stage { return stageOfThree(t, binary, straight) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := make(t)
+			s := set(t)
 			b := s.barrage(150, 500)
 			<-time.After(2 * time.Second)
 			begun := time.Now()
@@ -110,6 +110,9 @@ func (s *stage) roll(b *barrage, do func(name string)) {
 			<-time.After(100 * time.Millisecond) // what is on its way arrives
 		}
 		do(name)
+		for !b.connected() {
+			<-time.After(10 * time.Millisecond)
+		}
 		<-time.After(500 * time.Millisecond)
 	}
 	b.avoid.Store(-1)

@@ -32,7 +32,8 @@ type pending struct {
 	a      aggregate
 	after  persistence.Head
 	commit persistence.Commit
-	races  int // how often it was sent again because another write was under way
+	races  int     // how often it was sent again because another write was under way
+	since  *uint64 // the tick at which nobody took it
 	done   func(persistence.Head, error)
 }
 
@@ -112,7 +113,7 @@ func (p *pending) replied(m *nats.Msg) {
 	}
 	switch {
 	case errors.Is(err, errNoStream):
-		p.done(p.after, p.a.unavailable("append to", err))
+		p.await(err)
 	case api == nil:
 		p.settle(err, holdfast.CodeUncertain)
 	case api.ErrCode == codeConflict, api.ErrCode == codeRacing:

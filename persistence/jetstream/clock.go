@@ -22,8 +22,9 @@ func newClock() *clock {
 	return &clock{next: make(chan struct{}), stop: make(chan struct{})}
 }
 
-// run ticks the pipes until close. A pipe whose connection breaks is told at once.
-func (c *clock) run(ticks <-chan time.Time, release func(), pipes ...*pipe) {
+// run ticks the pipes until close, and tells each that it has. A pipe whose connection
+// breaks is told at once.
+func (c *clock) run(ticks <-chan time.Time, release func(), ticked func(now uint64), pipes ...*pipe) {
 	for _, p := range pipes {
 		status := p.nc.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
 		c.done.Go(func() { c.watch(p, status) })
@@ -41,9 +42,10 @@ func (c *clock) run(ticks <-chan time.Time, release func(), pipes ...*pipe) {
 			}
 			c.mu.Lock()
 			c.now++
-			close(c.next)
-			c.next = make(chan struct{})
+			now := c.now
 			c.mu.Unlock()
+			c.wake()
+			ticked(now)
 		}
 	})
 }
@@ -63,6 +65,19 @@ func (c *clock) watch(p *pipe, status chan nats.Status) {
 func (c *clock) close() {
 	close(c.stop)
 	c.done.Wait()
+}
+
+// wake wakes those who wait for the next tick.
+func (c *clock) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.next)
+	c.next = make(chan struct{})
+}
+
+func (c *clock) ticks() uint64 {
+	now, _ := c.tick()
+	return now
 }
 
 // tick gives the number of the tick and a channel that is closed at the next one.

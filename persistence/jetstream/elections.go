@@ -11,6 +11,13 @@ import (
 // answered, nobody will.
 var errElected = errors.New("the stream has a new leader")
 
+// errSilent says that the replica that was asked for a message is silent: perhaps it has
+// gone, and another one is not.
+var errSilent = errors.New("the replica is silent")
+
+// silence is for how many ticks a replica may be silent, the first time.
+const silence = 2
+
 // elections is where JetStream tells of them; the stream's name follows.
 const elections = "$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED."
 
@@ -34,18 +41,51 @@ func (s *Store) followElections(nc *nats.Conn) (err error) {
 	return err
 }
 
+// unsettled is for how many ticks after an election the partition is looked at: what was
+// sent to the last leader in its last moment is lost without a word, even when that was
+// after the others had heard of the new one.
+const unsettled = 4
+
+// homeless is how many ticks an append waits for its stream to have a leader.
+const homeless = 5
+
 func (s *Store) elected(on *partition) {
-	s.publish.giveUp(errElected, func(c caller) bool { p, ok := c.(*pending); return ok && p.a.partition == on })
+	on.settled.Store(s.clock.ticks() + unsettled)
+	s.askAnew(on, 0)
+	s.clock.wake()
+}
+
+// ticked is called after every tick.
+func (s *Store) ticked(now uint64) {
+	for _, p := range s.partitions {
+		if now <= p.settled.Load() {
+			s.askAnew(p, 1)
+		}
+	}
 	for _, p := range s.reads.pipes {
-		p.giveUp(errElected, func(c caller) bool {
+		p.giveUp(errSilent, func(c caller, age uint64) bool {
 			r, ok := c.(*read)
-			return ok && (r.query.subject == on.leader || r.query.subject == on.info)
+			return ok && r.query.replicated && age > silence<<r.again
 		})
 	}
 }
 
-// giveUp gives up on those that are picked.
-func (p *pipe) giveUp(because error, which func(caller) bool) {
+// askAnew gives up on what has waited for the stream's leader for so many ticks.
+func (s *Store) askAnew(on *partition, ticks uint64) {
+	s.publish.giveUp(errElected, func(c caller, age uint64) bool {
+		p, ok := c.(*pending)
+		return ok && p.a.partition == on && age >= ticks
+	})
+	for _, p := range s.reads.pipes {
+		p.giveUp(errElected, func(c caller, age uint64) bool {
+			r, ok := c.(*read)
+			return ok && (r.query.subject == on.leader || r.query.subject == on.info) && age >= ticks
+		})
+	}
+}
+
+// giveUp gives up on those that are picked, by how many ticks they have waited, too.
+func (p *pipe) giveUp(because error, which func(c caller, age uint64) bool) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
@@ -53,7 +93,29 @@ func (p *pipe) giveUp(because error, which func(caller) bool) {
 	}
 	p.active.Add(1)
 	defer p.active.Done()
-	lost := p.collect(func(s *slot) bool { return which(s.caller) })
+	lost := p.collect(func(s *slot) bool { return which(s.caller, p.ticks-s.born) })
 	p.mu.Unlock()
 	tell(lost, because)
+}
+
+// await sends an append again that nobody took, when there may be a leader again.
+func (p *pending) await(cause error) {
+	s := p.store
+	now, next := s.clock.tick()
+	if p.since == nil {
+		p.since = &now
+	}
+	if !p.a.partition.replicated || now-*p.since > homeless {
+		p.done(p.after, p.a.unavailable("append to", cause))
+		return
+	}
+	s.settling.Go(func() {
+		select {
+		case <-next:
+		case <-s.ctx.Done():
+		}
+		if err := s.publishCommit(p); err != nil {
+			p.done(p.after, err)
+		}
+	})
 }

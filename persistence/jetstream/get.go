@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 
@@ -47,7 +48,8 @@ type partition struct {
 	leader     string // answered by the stream's leader
 	info       string
 	replicated bool
-	ack        string // how the acknowledgement of a publish begins
+	ack        string        // how the acknowledgement of a publish begins
+	settled    atomic.Uint64 // the tick from which its last election is over
 }
 
 func newPartition(number uint32, stream string, replicas int) *partition {
@@ -65,20 +67,20 @@ func newPartition(number uint32, stream string, replicas int) *partition {
 // directLast asks for the last message of a subject, which any replica may answer with
 // an older one than there is.
 func (p *partition) directLast(subject string) query {
-	return query{subject: p.direct + "." + subject}
+	return query{subject: p.direct + "." + subject, replicated: p.replicated}
 }
 
 // directAt asks for the message at a sequence.
 func (p *partition) directAt(seq uint64) query {
-	return query{subject: p.direct, body: sequenceRequest(seq)}
+	return query{subject: p.direct, body: sequenceRequest(seq), replicated: p.replicated}
 }
 
 func (p *partition) leaderLast(subject string) query {
-	return query{subject: p.leader, body: []byte(`{"last_by_subj":"` + subject + `"}`)}
+	return query{subject: p.leader, body: []byte(`{"last_by_subj":"` + subject + `"}`), replicated: p.replicated}
 }
 
 func (p *partition) leaderAt(seq uint64) query {
-	return query{subject: p.leader, body: sequenceRequest(seq)}
+	return query{subject: p.leader, body: sequenceRequest(seq), replicated: p.replicated}
 }
 
 func sequenceRequest(seq uint64) []byte {
@@ -262,7 +264,7 @@ func (s *Store) none(ctx context.Context, a aggregate) (bool, error) {
 
 // count gives the number of messages that the leader's index has of the aggregate.
 func (s *Store) count(ctx context.Context, a aggregate) (uint64, error) {
-	m, err := s.reads.one(ctx, query{subject: a.partition.info, body: []byte(`{"subjects_filter":"` + a.subject + `"}`)})
+	m, err := s.reads.one(ctx, query{subject: a.partition.info, body: []byte(`{"subjects_filter":"` + a.subject + `"}`), replicated: a.partition.replicated})
 	if err != nil {
 		return 0, err
 	}

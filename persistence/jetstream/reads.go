@@ -23,6 +23,8 @@ const (
 type query struct {
 	subject string
 	body    []byte
+	// replicated: several servers could answer, of which one is asked.
+	replicated bool
 }
 
 // An answer to a query; tag is the asker's.
@@ -90,6 +92,7 @@ type read struct {
 	query  query
 	weight int
 	tag    int
+	again  int // how often it was asked again
 	out    chan<- answer
 }
 
@@ -103,7 +106,8 @@ func (r *read) replied(m *nats.Msg) {
 }
 
 func (r *read) lost(err error) {
-	if errors.Is(err, errElected) {
+	if errors.Is(err, errElected) || errors.Is(err, errSilent) {
+		r.again++
 		if err = r.send(); err == nil {
 			return
 		}

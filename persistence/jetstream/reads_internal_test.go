@@ -215,3 +215,53 @@ func TestReadsTakeTurns(t *testing.T) {
 		}
 	}
 }
+
+// TestReadsAskAgain: the replica that was asked may have gone. Another one is asked, later
+// each time, and only where there is another one.
+func TestReadsAskAgain(t *testing.T) {
+	s := newSite(t)
+	requests := s.listen(t, "silent")
+	alone := s.listen(t, "alone")
+	p := s.pipe(t, 100)
+	store := &Store{reads: &reads{pipes: []*pipe{p}}}
+	out := make(chan answer, 2)
+	for _, q := range []query{{subject: "silent", replicated: true}, {subject: "alone"}} {
+		if err := store.reads.ask(t.Context(), q, 0, out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var asked []uint64
+	var last *nats.Msg
+	for tick := range uint64(20) {
+		if err := p.nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		for waiting := true; waiting; {
+			select {
+			case last = <-requests:
+				asked = append(asked, tick)
+			case <-time.After(20 * time.Millisecond):
+				waiting = false
+			}
+		}
+		p.tick()
+		store.ticked(tick)
+	}
+	if fmt.Sprint(asked) != "[0 3 8 17]" {
+		t.Errorf("it is asked at the ticks %v", asked)
+	}
+	if len(alone) != 1 {
+		t.Errorf("a server that is alone is asked %d times", len(alone))
+	}
+	if err := last.Respond([]byte("at last")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case a := <-out:
+		if a.err != nil || string(a.msg.Data) != "at last" {
+			t.Errorf("the answer is %+v", a)
+		}
+	case <-time.After(patience):
+		t.Fatal("the last answer is not taken")
+	}
+}

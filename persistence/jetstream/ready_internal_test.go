@@ -49,7 +49,7 @@ func TestClockEnds(t *testing.T) {
 	c := newClock()
 	ticks := make(chan time.Time)
 	released := false
-	c.run(ticks, func() { released = true }, p)
+	c.run(ticks, func() { released = true }, func(uint64) {}, p)
 	for range 3 {
 		ticks <- time.Time{}
 	}

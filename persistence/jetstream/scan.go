@@ -33,7 +33,7 @@ const (
 func (s *Store) Describe(ctx context.Context) ([]persistence.Partition, error) {
 	out := make([]persistence.Partition, len(s.partitions))
 	for i, p := range s.partitions {
-		m, err := s.reads.one(ctx, query{subject: p.info})
+		m, err := s.reads.one(ctx, query{subject: p.info, replicated: p.replicated})
 		if err != nil {
 			return nil, holdfast.Errorf(holdfast.CodeUnavailable, "describe %s: %w", p.stream, err)
 		}

@@ -64,13 +64,13 @@ func (s *Store) start(cfg Config) error {
 		}
 		s.reads.pipes = append(s.reads.pipes, p)
 	}
+	s.clock = newClock()
 	if err := s.followElections(cfg.Read[0]); err != nil {
 		s.closePipes()
 		return err
 	}
-	s.clock = newClock()
 	ticks, release := cfg.newTicker(cfg.tick())
-	s.clock.run(ticks, release, s.pipes()...)
+	s.clock.run(ticks, release, s.ticked, s.pipes()...)
 	return nil
 }
 
