@@ -50,6 +50,26 @@ func openBucket(ctx context.Context, nc *nats.Conn, c messages.Context, replicas
 	return b, nil
 }
 
+// noPeers is JetStream's code for servers that have not found one another yet.
+const noPeers = 10005
+
+// passing reports whether an error is one that passes: there is no leader, or nobody
+// answers.
+func passing(err error) bool {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return api.ErrorCode == noPeers || api.Code == 503 && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabled && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabledForAccount
+	}
+	for _, p := range []error{
+		jetstream.ErrNoStreamResponse, nats.ErrNoResponders, nats.ErrTimeout, context.DeadlineExceeded, errLost,
+		nats.ErrDisconnected, nats.ErrReconnectBufExceeded, nats.ErrConnectionReconnecting,
+	} {
+		if errors.Is(err, p) {
+			return true
+		}
+	}
+	return false
+}
+
 // secretKey is no member's: it has what the nodes show one another.
 const secretKey = "secret"
 

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"encoding/json"
 	"net/url"
 	"testing"
@@ -88,5 +89,28 @@ func TestSilent(t *testing.T) {
 	}
 	if one.current.Load() != i {
 		t.Error("the living one has been taken for gone")
+	}
+}
+
+// What a starting node asks of NATS is not answered: it asks again, until it is a member.
+func TestStartIsPatient(t *testing.T) {
+	r := startRing(t)
+	proxy, cut := r.through()
+	proxy.HoldRequests()
+	config := r.config(cut)
+	started := make(chan *Member, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		m, err := Start(ctx, config)
+		if err != nil {
+			t.Error(err)
+		}
+		started <- m
+	}()
+	<-time.After(5 * config.Lease / 2) // longer than it waits for an answer
+	proxy.Release()
+	if m := <-started; m != nil {
+		r.stop(m)
 	}
 }

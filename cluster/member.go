@@ -127,11 +127,14 @@ func (c *Config) setDefaults() error {
 }
 
 func (m *Member) start(ctx context.Context) error {
-	var err error
-	if m.bucket, err = openBucket(ctx, m.config.Conn, m.config.Host.Context, m.config.Replicas); err != nil {
+	var secret string
+	err := m.patiently(ctx, func(ctx context.Context) (err error) {
+		if m.bucket, err = openBucket(ctx, m.config.Conn, m.config.Host.Context, m.config.Replicas); err != nil {
+			return err
+		}
+		secret, err = m.bucket.secret(ctx, m.config.NewID)
 		return err
-	}
-	secret, err := m.bucket.secret(ctx, m.config.NewID)
+	})
 	if err != nil {
 		return err
 	}
@@ -156,13 +159,40 @@ func (m *Member) start(ctx context.Context) error {
 			m.log.Error("the other nodes are not served any more", "error", err)
 		}
 	})
-	first, err := m.incarnate(ctx)
+	var first *incarnation
+	err = m.patiently(ctx, func(ctx context.Context) (err error) {
+		first, err = m.incarnate(ctx)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	m.current.Store(first)
 	m.workers.Go(func() { m.live(first) })
 	return nil
+}
+
+// patiently tries until ctx ends, while the register cannot be reached for a reason that
+// passes: its stream has no leader just now, for instance.
+func (m *Member) patiently(ctx context.Context, try func(context.Context) error) error {
+	pause := time.NewTicker(m.config.Lease / retryAfter)
+	defer pause.Stop()
+	for told := false; ; told = true {
+		attempt, cancel := context.WithTimeout(ctx, 2*m.config.Lease)
+		err := try(attempt)
+		cancel()
+		if err == nil || !passing(err) {
+			return err
+		}
+		if !told {
+			m.log.Warn("the register of the nodes cannot be reached yet", "error", err)
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return errors.Join(err, context.Cause(ctx))
+		}
+	}
 }
 
 // live follows the scene of the incarnation, and puts a new one in its place when its

@@ -196,11 +196,7 @@ func (s *stage) core() *nats.Conn {
 	if len(s.servers) > 0 {
 		return s.dial(0)
 	}
-	admin, err := natsd.ReadAdmin(strings.TrimPrefix(s.admin, "--data="))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return dial(s.t, admin.URL, nats.UserInfo(admin.User, admin.Password))
+	return s.coreOf("n1")
 }
 
 func freePorts(t *testing.T, n int) []int {

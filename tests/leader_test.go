@@ -1,0 +1,134 @@
+package tests
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-run/holdfast/internal/natsd"
+)
+
+// A raw publisher that asks a stream again and again to take what it will refuse: as long
+// as it refuses, it has a leader.
+type raw struct {
+	first chan time.Time // of an answer after the wanted time
+	done  chan struct{}
+}
+
+// publishRaw tells when the stream answers for the first time after since.
+func publishRaw(nc *nats.Conn, subject string, since time.Time, stop <-chan struct{}) *raw {
+	r := &raw{first: make(chan time.Time, 1), done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		for {
+			m := nats.NewMsg(subject)
+			m.Header.Set("Nats-Expected-Last-Subject-Sequence", "999999999")
+			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+			answer, err := nc.RequestMsgWithContext(ctx, m)
+			cancel()
+			if err == nil && len(answer.Data) > 0 && time.Now().After(since) {
+				r.first <- time.Now()
+				return
+			}
+			select {
+			case <-stop:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}()
+	return r
+}
+
+// gap is how long after since the stream answered.
+func (r *raw) gap(t *testing.T, since time.Time) time.Duration {
+	t.Helper()
+	<-r.done
+	select {
+	case at := <-r.first:
+		return at.Sub(since)
+	default:
+		t.Fatal("the raw publisher was never answered")
+		return 0
+	}
+}
+
+// leaderOf gives the server that leads a stream, "" while none does.
+func leaderOf(nc *nats.Conn, stream string) string {
+	answer, err := nc.Request("$JS.API.STREAM.INFO."+stream, nil, time.Second)
+	if err != nil {
+		return ""
+	}
+	var r struct{ Cluster struct{ Leader string } }
+	if err := json.Unmarshal(answer.Data, &r); err != nil {
+		return ""
+	}
+	return r.Cluster.Leader
+}
+
+// lead has a server lead a stream.
+func (s *stage) lead(nc *nats.Conn, stream, server string) {
+	s.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); leaderOf(nc, stream) != server; <-time.After(200 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("%s does not come to lead %s", server, stream)
+		}
+		// It may be asked in vain, while there is no leader or the server lags behind.
+		_, _ = nc.Request("$JS.API.STREAM.LEADER.STEPDOWN."+stream, fmt.Appendf(nil, `{"placement":{"preferred":%q}}`, server), time.Second)
+	}
+}
+
+// A node is killed together with its server, which leads the log: the servers elect
+// another leader, and the aggregates answer soon after that. In the second case it led the
+// register as well, so no node can renew its lease until that has a leader, too.
+func TestLeaderCrash(t *testing.T) {
+	for name, register := range map[string]string{"log": "n3", "log and register": "n2"} {
+		t.Run(name, func(t *testing.T) {
+			s := stageOfThree(t, binary, straight)
+			core := s.coreOf("n1")
+			s.lead(core, "DEMO_LOG_0", "n2")
+			s.lead(core, "KV_DEMO_MEMBERS", register)
+			b := s.barrage(150, 300)
+			<-time.After(2 * time.Second)
+			b.avoid.Store(1)
+			<-time.After(200 * time.Millisecond)
+			killed, stop := time.Now(), make(chan struct{})
+			s.nodes["n2"].kill()
+			inLog := publishRaw(core, "demo.log.0.account.raw", killed, stop)
+			inRegister := publishRaw(s.coreOf("n1"), "$KV.DEMO_MEMBERS.raw", killed, stop)
+			<-time.After(16 * time.Second)
+			close(stop)
+			shots := b.stop()
+			b.check(shots, killed)
+			longest, waited := outage(shots, killed)
+			log, reg := inLog.gap(t, killed), inRegister.gap(t, killed)
+			t.Logf("a raw publisher to the log was answered %v after the kill, one to the register %v; %d of 150 accounts waited, the last of them for %v", log, reg, len(waited), longest)
+			if raw := max(log, reg, stageLease); longest > raw+time.Second+slack {
+				t.Errorf("want %v at the most", raw+time.Second+slack)
+			}
+			s.start("n2")
+			s.verify()
+		})
+	}
+}
+
+// coreOf connects to a node's own server with the rights of a node.
+func (s *stage) coreOf(name string) *nats.Conn {
+	s.t.Helper()
+	folder := ""
+	for i, flag := range s.flags[name] {
+		if flag == "--data" {
+			folder = s.flags[name][i+1]
+		}
+	}
+	admin, err := natsd.ReadAdmin(folder)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return dial(s.t, strings.TrimSpace(admin.URL), nats.UserInfo(admin.User, admin.Password), nats.IgnoreDiscoveredServers())
+}
