@@ -45,6 +45,13 @@ contract: ## at a release: the contract that later changes are held to
 fuzz: ## each fuzz target for a while (FUZZ=30s)
 	FUZZ=$(FUZZ) .ci/run fuzz
 
+RUNS ?= 10
+SEED ?= 1
+
+.PHONY: chaos
+chaos: ## RUNS=10 runs of a minute on each stage, from SEED=1 on, and their proof
+	go test ./tests -run '^TestChaos$$' -v -timeout 24h -args -chaos.runs=$(RUNS) -chaos.time=60s -chaos.seed=$(SEED)
+
 .PHONY: bench
 bench: ## the benchmarks
 	go test ./... -run '^$$' -bench . -benchmem

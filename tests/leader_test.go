@@ -101,8 +101,11 @@ func TestLeaderCrash(t *testing.T) {
 			s.nodes["n2"].kill()
 			inLog := publishRaw(core, "demo.log.0.account.raw", killed, stop)
 			inRegister := publishRaw(s.coreOf("n1"), "$KV.DEMO_MEMBERS.raw", killed, stop)
-			<-time.After(16 * time.Second)
-			close(stop)
+			late := time.AfterFunc(30*time.Second, func() { close(stop) })
+			<-inLog.done
+			<-inRegister.done
+			late.Stop()
+			<-time.After(3 * time.Second)
 			shots := b.stop()
 			b.check(shots, killed)
 			longest, waited := outage(shots, killed)

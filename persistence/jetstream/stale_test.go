@@ -1,0 +1,71 @@
+package jetstream_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/messages"
+	"github.com/holdfast-run/holdfast/persistence"
+	"github.com/holdfast-run/holdfast/persistence/jetstream"
+)
+
+var staleLoads = flag.Int("stale.loads", 3000, "how many loads TestLoadIsNotStale makes")
+
+// A commit that has been acknowledged is in whatever another node loads from that moment
+// on, though the replica that it asks may not have it yet.
+func TestLoadIsNotStale(t *testing.T) {
+	s := startServers(t, 3)
+	writer := s.open(t, jetstream.Config{Context: "stale", Publish: s.connect(t, 0), Read: []*nats.Conn{s.connect(t, 0)}})
+	var readers []*jetstream.Store
+	for i := range 3 {
+		readers = append(readers, s.open(t, jetstream.Config{Context: "stale", Publish: s.connect(t, i), Read: []*nats.Conn{s.connect(t, i), s.connect(t, i)}}))
+	}
+	var loads, stale, asked atomic.Int64
+	var wg sync.WaitGroup
+	for worker := range 4 { // with more, a replica has caught up until one of them is scheduled
+		wg.Go(func() {
+			var ref holdfast.Ref
+			var head persistence.Head
+			for n := 0; loads.Add(1) <= int64(*staleLoads); n++ {
+				if n%10 == 0 {
+					ref, head = holdfast.Ref{Type: "account", ID: fmt.Sprintf("a-%d-%d", worker, n)}, persistence.Head{}
+				}
+				appended := make(chan error, 1)
+				change := &messages.Change{Command: "Deposit", CommandId: fmt.Sprint("c-", n), Events: []*messages.Event{{Type: "test.v1.Deposited"}}}
+				writer.Append(ref, head, []*messages.Change{change}, func(h persistence.Head, err error) {
+					head = h
+					appended <- err
+				})
+				if err := <-appended; errors.Is(err, holdfast.ErrConflict) {
+					continue // a busy server is still at the one before, in spite of its acknowledgement
+				} else if err != nil {
+					t.Errorf("append: %v", err)
+					return
+				}
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+				l, err := readers[n%3].Load(ctx, ref, "")
+				asked.Add(1)
+				if err != nil {
+					t.Errorf("load: %v", err)
+				} else if l.Head.Position != head.Position {
+					stale.Add(1)
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d of %d loads were stale", stale.Load(), asked.Load())
+	if stale.Load() > 0 || asked.Load() < int64(*staleLoads)*99/100 {
+		t.Errorf("%d of %d loads were stale", stale.Load(), asked.Load())
+	}
+}
