@@ -26,9 +26,9 @@ var (
 // stages are what the nodes stand on: one external NATS server, a cluster of three, or a
 // server of each node's own.
 var stages = map[string]func(*testing.T) *stage{
-	"one":   func(t *testing.T) *stage { return stageOn(t, 1, jumpy) },
-	"three": func(t *testing.T) *stage { return stageOn(t, 3, jumpy) },
-	"own":   func(t *testing.T) *stage { return stageOfThree(t, jumpy) },
+	"one":   func(t *testing.T) *stage { return stageOn(t, 1, jumpy, hasty) },
+	"three": func(t *testing.T) *stage { return stageOn(t, 3, jumpy, hasty) },
+	"own":   func(t *testing.T) *stage { return stageOfThree(t, jumpy, hasty) },
 }
 
 // TestChaos has nodes and servers killed, frozen, cut off, filled up and restarted while

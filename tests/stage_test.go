@@ -31,6 +31,7 @@ type stage struct {
 
 	// straight has no lines and no disk: for measurements.
 	straight bool
+	timeout  time.Duration // of a request, at the nodes
 }
 
 const stageLease = 1500 * time.Millisecond
@@ -41,7 +42,7 @@ func newStage(t *testing.T, program func() (string, error), change []func(*stage
 	t.Helper()
 	s := &stage{
 		t: t, program: program, nodes: map[string]*process{}, flags: map[string][]string{},
-		toNATS: map[string][]*line{}, toPeer: map[string]*line{},
+		toNATS: map[string][]*line{}, toPeer: map[string]*line{}, timeout: 3 * time.Second,
 	}
 	for _, f := range change {
 		f(s)
@@ -53,6 +54,10 @@ func newStage(t *testing.T, program func() (string, error), change []func(*stage
 }
 
 func straight(s *stage) { s.straight = true }
+
+// hasty has nodes give up before others could take over: what they say then is put to the
+// test, too.
+func hasty(s *stage) { s.timeout = 2 * stageLease / 3 }
 
 // way gives the address by which a node reaches another one, or a server.
 func (s *stage) way(address string, note func(*line)) string {
@@ -69,7 +74,7 @@ func (s *stage) way(address string, note func(*line)) string {
 func (s *stage) common(name string, peerPort int) []string {
 	listen := fmt.Sprintf("127.0.0.1:%d", peerPort)
 	return []string{
-		"--name", name, "--lease", stageLease.String(), "--request-timeout", "3s",
+		"--name", name, "--lease", stageLease.String(), "--request-timeout", s.timeout.String(),
 		"--peer-listen", listen, "--peer-advertise", s.way(listen, func(l *line) { s.toPeer[name] = l }),
 	}
 }
