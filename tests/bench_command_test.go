@@ -29,14 +29,15 @@ import (
 
 // A rig is a server with our log and a raw stream beside it.
 type rig struct {
-	member *cluster.Member
-	store  *jetstream.Store
-	raw    natsjs.JetStream
-	size   int // of a commit's body
-	seqs   []uint64
+	member  *cluster.Member   // the first of them
+	members []*cluster.Member // of one cluster, in this process
+	store   *jetstream.Store  // the first one's
+	raw     natsjs.JetStream
+	size    int // of a commit's body
+	seqs    []uint64
 }
 
-func newRig(tb testing.TB, relaxed bool) *rig {
+func newRig(tb testing.TB, relaxed bool, members int) *rig {
 	tb.Helper()
 	ctx := context.Background()
 	server, err := natsd.Start(ctx, natsd.Config{DataDir: tb.TempDir(), Context: "bench", RelaxedSync: relaxed, Logger: slog.New(slog.DiscardHandler)})
@@ -52,21 +53,10 @@ func newRig(tb testing.TB, relaxed bool) *rig {
 		return nc
 	}
 	r := &rig{seqs: make([]uint64, 1000)}
-	if r.store, err = jetstream.Open(ctx, jetstream.Config{Context: "bench", Publish: dial(), Read: []*nats.Conn{dial(), dial()}}); err != nil {
-		tb.Fatal(err)
+	for range members {
+		r.join(tb, dial)
 	}
-	tb.Cleanup(r.store.Close)
-	r.member, err = cluster.Start(ctx, cluster.Config{Host: actors.Config{
-		Context: "bench", Store: r.store, Types: []holdfast.Definition{bank.Account}, Log: slog.New(slog.DiscardHandler), MaxActive: 200_000,
-	}})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := r.member.Stop(ctx); err != nil {
-			tb.Error(err)
-		}
-	})
+	r.member = r.members[0]
 	if r.raw, err = natsjs.New(dial()); err != nil {
 		tb.Fatal(err)
 	}
@@ -76,6 +66,34 @@ func newRig(tb testing.TB, relaxed bool) *rig {
 		tb.Fatal(err)
 	}
 	return r
+}
+
+// join adds a member, with a store of its own on the log.
+func (r *rig) join(tb testing.TB, dial func() *nats.Conn) {
+	tb.Helper()
+	ctx := context.Background()
+	store, err := jetstream.Open(ctx, jetstream.Config{Context: "bench", Publish: dial(), Read: []*nats.Conn{dial(), dial()}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(store.Close)
+	member, err := cluster.Start(ctx, cluster.Config{
+		Host: actors.Config{
+			Context: "bench", Store: store, Types: []holdfast.Definition{bank.Account}, Log: slog.New(slog.DiscardHandler), MaxActive: 200_000,
+		},
+		Conn: dial(),
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := member.Stop(ctx); err != nil {
+			tb.Error(err)
+		}
+	})
+	if r.members = append(r.members, member); r.store == nil {
+		r.store = store
+	}
 }
 
 func account(i int) holdfast.Ref { return holdfast.Ref{Type: "account", ID: "a-" + strconv.Itoa(i)} }
@@ -167,7 +185,7 @@ func percentile(times []time.Duration, p float64) float64 {
 
 // compare runs rounds of both, in turns, and reports the medians.
 func compare(b *testing.B, accounts, callers, rawCallers, ops int, at func(i int) int) {
-	r := newRig(b, false)
+	r := newRig(b, false, 1)
 	r.open(b, accounts)
 	payload := make([]byte, r.size)
 	subjects := 1 // of each raw publisher
@@ -222,4 +240,38 @@ func BenchmarkCommandHotAggregate(b *testing.B) {
 // publishers to 960 subjects, each with its own.
 func BenchmarkCommandManyAggregates(b *testing.B) {
 	compare(b, 1000, 64, 64, 6400, func(i int) int { return i * 7 % 1000 })
+}
+
+// BenchmarkCommandThreeNodes: 64 callers of 1,000 aggregates at three nodes, each in turn,
+// so that two of three commands hop, beside 64 callers at one node on a log of its own. All
+// nodes and both servers share this machine.
+func BenchmarkCommandThreeNodes(b *testing.B) {
+	const accounts, callers, ops = 1000, 64, 6400
+	one, three := newRig(b, false, 1), newRig(b, false, 3)
+	one.open(b, accounts)
+	three.open(b, accounts)
+	var rates, ratios, latencies []float64
+	round := func(r *rig, want int64) (rate, p50 float64) {
+		begin := time.Now()
+		times := r.each(b, callers, ops, func(i int) error {
+			_, err := r.members[i%len(r.members)].Send(context.Background(), account(i*7%accounts), &bankpb.Deposit{Amount: 1})
+			return err
+		})
+		rate = ops / time.Since(begin).Seconds()
+		if got := r.total(b, accounts); got != want {
+			b.Fatalf("the balances add up to %d, want %d", got, want)
+		}
+		return rate, percentile(times, 0.5)
+	}
+	wantOne, wantThree := one.total(b, accounts), three.total(b, accounts)
+	for b.Loop() {
+		wantOne, wantThree = wantOne+ops, wantThree+ops
+		rate, p50 := round(one, wantOne)
+		rate3, p503 := round(three, wantThree)
+		rates, ratios, latencies = append(rates, rate3), append(ratios, rate3/rate), append(latencies, p503/p50)
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(median(rates), "commands/s")
+	b.ReportMetric(median(ratios), "rate-ratio")
+	b.ReportMetric(median(latencies), "p50-ratio")
 }

@@ -18,7 +18,7 @@ import (
 func BenchmarkIdleAggregates(b *testing.B) {
 	const aggregates, commits = 100_000, 10
 	for b.Loop() {
-		r := newRig(b, true)
+		r := newRig(b, true, 1)
 		r.open(b, 1) // connections and caches are there before the first measurement
 		before := heap()
 		r.open(b, aggregates)

@@ -47,24 +47,6 @@ func TestFailOver(t *testing.T) {
 	s.verify()
 }
 
-// A node is frozen for longer than its lease, and wakes up.
-func TestFrozen(t *testing.T) {
-	s := stageOn(t, 1, binary, straight)
-	b := s.barrage(150, 1000)
-	<-time.After(time.Second)
-	frozen := time.Now()
-	signal(t, s.nodes["n1"], syscall.SIGSTOP)
-	<-time.After(2*stageLease + time.Second)
-	signal(t, s.nodes["n1"], syscall.SIGCONT)
-	woken := time.Now()
-	<-time.After(2 * time.Second)
-	shots := b.stop()
-	b.check(shots, woken) // its gateway is sent a part of the requests until the server finds that it is silent
-	longest, waited := outage(shots, frozen)
-	t.Logf("%d of 150 accounts waited, the longest %v", len(waited), longest)
-	s.verify()
-}
-
 // Every node is restarted in turn under load, one is told to leave, and a fourth one comes
 // and goes: no request fails.
 func TestRollingRestart(t *testing.T) {
