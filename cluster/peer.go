@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/messages"
@@ -142,6 +143,9 @@ func (ps *peers) close() {
 // call asks a member. The error is a moved one when the request has certainly not been
 // executed, and uncertain otherwise.
 func (ps *peers) call(ctx context.Context, m *member, q *messages.PeerRequest) (*messages.PeerAnswer, error) {
+	if size := proto.Size(q); size > largestCall {
+		return nil, holdfast.Errorf(holdfast.CodeTooLarge, "the request takes %d bytes, and between nodes %d at the most", size, largestCall)
+	}
 	p, err := ps.get(m)
 	if err != nil {
 		return nil, moved("%v", err)

@@ -1,0 +1,117 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
+	"github.com/holdfast-run/holdfast/internal/natsd"
+	"github.com/holdfast-run/holdfast/messages"
+	"github.com/holdfast-run/holdfast/persistence/persistencetest"
+)
+
+// behind has the other members reach this one over a line that can fail.
+func (r *ring) behind() (*persistencetest.Proxy, func(*Config)) {
+	r.t.Helper()
+	free, err := natsd.FreeAddresses(1)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	t, ok := r.t.(*testing.T)
+	if !ok {
+		r.t.Fatal("a line is for tests")
+	}
+	line := persistencetest.NewProxy(t, free[0])
+	return line, func(c *Config) { c.Listen, c.Advertise = free[0], line.Address() }
+}
+
+// ownedBy gives as many accounts of a member.
+func ownedBy(m *Member, count int) (refs []holdfast.Ref) {
+	s := m.current.Load().scene.Load()
+	for n := 0; len(refs) < count; n++ {
+		if s.mine(account(n)) {
+			refs = append(refs, account(n))
+		}
+	}
+	return refs
+}
+
+// A member that does not answer holds up those who ask it, until their time is up, and
+// nobody else; and no more of them than the limit.
+func TestSilentPeer(t *testing.T) {
+	r := startRing(t)
+	line, slowly := r.behind()
+	one, fine, slow := r.member(), r.member(), r.member(slowly)
+	for _, m := range []*Member{one, fine, slow} {
+		eventually(t, "all see three", func() bool { return sees(m, 3) && !m.current.Load().scene.Load().moving })
+	}
+	there, here := ownedBy(slow, 1)[0], ownedBy(fine, 1)[0]
+	for _, ref := range []holdfast.Ref{there, here} {
+		if _, err := one.Send(t.Context(), ref, &bankpb.OpenAccount{Owner: "Ada"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	line.HoldRequests()
+	stuck, cancel := context.WithCancel(context.Background())
+	var askers sync.WaitGroup
+	for range mostCalls {
+		askers.Go(func() {
+			if _, err := one.Send(stuck, there, &bankpb.Deposit{Amount: 1}); !errors.Is(err, holdfast.ErrUncertain) {
+				t.Errorf("who asks the silent one hears %v", err)
+			}
+		})
+	}
+	p := peerOf(one, slow)
+	eventually(t, "all have asked", func() bool { return len(p.slots) == mostCalls })
+	if _, err := one.Send(t.Context(), there, &bankpb.Deposit{Amount: 1}); !errors.Is(err, holdfast.ErrOverloaded) {
+		t.Errorf("one more hears %v", err)
+	}
+	begun := time.Now()
+	for range 100 {
+		if _, err := one.View(t.Context(), here); err != nil {
+			t.Errorf("who asks another one hears %v", err)
+		}
+	}
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("a hundred questions to another one took %v", took)
+	}
+	cancel()
+	askers.Wait()
+	line.Release()
+}
+
+func peerOf(m, of *Member) *peer {
+	m.peers.mu.Lock()
+	defer m.peers.mu.Unlock()
+	return m.peers.byID[of.current.Load().id]
+}
+
+// Who does not know the secret is refused, and so is what is too large; neither was
+// executed.
+func TestPeerRefuses(t *testing.T) {
+	r := startRing(t)
+	one, two := r.member(), r.member()
+	eventually(t, "both see two", func() bool { return sees(one, 2) && sees(two, 2) })
+	owner := one.current.Load().scene.Load().member(two.current.Load().id)
+	ref := ownedBy(two, 1)[0]
+	strangers := newPeers("a guess", nil)
+	defer strangers.close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for what, c := range map[string]struct {
+		peers *peers
+		q     *messages.PeerRequest
+		want  error
+	}{
+		"a stranger": {strangers, &messages.PeerRequest{To: owner.ID, Type: ref.Type, Id: []byte(ref.ID)}, holdfast.ErrUnavailable},
+		"too much":   {one.peers, &messages.PeerRequest{To: owner.ID, Type: ref.Type, Id: make([]byte, largestCall)}, holdfast.ErrTooLarge},
+	} {
+		if _, err := c.peers.call(ctx, owner, c.q); !errors.Is(err, c.want) {
+			t.Errorf("%s hears %v, want %v", what, err, c.want)
+		}
+	}
+}
