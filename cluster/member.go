@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/actors"
@@ -47,8 +48,9 @@ type Config struct {
 	// Advertise is the address by which the others reach Listen, if it is another.
 	Advertise string
 	// TLS, when set, is used in both directions between members, and should demand and
-	// show certificates. Without it, whoever can listen on the network between the nodes
-	// hears what they say.
+	// show certificates; that of the member that is called is verified against the host of
+	// its address. Without it, whoever can listen on the network between the nodes hears
+	// what they say.
 	TLS *tls.Config
 	// Lease is how long after its last sign of life the others take the node for gone:
 	// 3 seconds by default, and at least one. It is the same on all nodes.
@@ -138,21 +140,21 @@ func (m *Member) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var creds credentials.TransportCredentials
+	crier, creds := newCrier(m.log, m.config.Now), insecure.NewCredentials()
 	if m.config.TLS != nil {
-		creds = credentials.NewTLS(m.config.TLS)
+		creds = watched{credentials.NewTLS(m.config.TLS), crier}
 	}
 	listener, err := net.Listen("tcp", m.config.Listen)
 	if err != nil {
 		return err
 	}
 	if m.address = m.config.Advertise; m.address == "" {
-		m.address = listener.Addr().String()
+		m.address = addressOf(listener, m.config.Listen)
 	}
 	if m.config.Name == "" {
 		m.config.Name = m.address
 	}
-	m.peers = newPeers(secret, creds)
+	m.peers = newPeers(secret, creds, crier)
 	m.server = newPeerServer(m, secret, creds)
 	m.workers.Go(func() {
 		if err := m.server.Serve(listener); err != nil {
@@ -193,6 +195,18 @@ func (m *Member) patiently(ctx context.Context, try func(context.Context) error)
 			return errors.Join(err, context.Cause(ctx))
 		}
 	}
+}
+
+// addressOf is where the others reach the listener: at the host that was given, which is
+// the one in a certificate, unless that stands for all addresses.
+func addressOf(l net.Listener, listen string) string {
+	taken := l.Addr().String()
+	host, _, err := net.SplitHostPort(listen)
+	_, port, odd := net.SplitHostPort(taken)
+	if ip := net.ParseIP(host); err != nil || odd != nil || host == "" || ip != nil && ip.IsUnspecified() {
+		return taken
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // live follows the scene of the incarnation, and puts a new one in its place when its

@@ -12,7 +12,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -31,6 +30,7 @@ const (
 	connectWait  = 250 * time.Millisecond
 	secretHeader = "holdfast-secret"
 	callMethod   = "/holdfast.v1.Peer/Call"
+	noMethod     = "/holdfast.v1.Peer/None" // which there is not
 )
 
 // A caller answers the calls of other members.
@@ -41,9 +41,6 @@ type caller interface {
 // newPeerServer makes the server for the other members. Who does not know the secret,
 // which is in the register, is refused.
 func newPeerServer(c caller, secret string, creds credentials.TransportCredentials) *grpc.Server {
-	if creds == nil {
-		creds = insecure.NewCredentials()
-	}
 	s := grpc.NewServer(
 		grpc.Creds(creds),
 		grpc.MaxRecvMsgSize(largestCall),
@@ -80,6 +77,7 @@ func handleCall(srv any, ctx context.Context, decode func(any) error, intercept 
 type peers struct {
 	secret string
 	creds  credentials.TransportCredentials
+	crier  *crier
 
 	mu     sync.Mutex
 	byID   map[string]*peer
@@ -91,11 +89,8 @@ type peer struct {
 	slots chan struct{}
 }
 
-func newPeers(secret string, creds credentials.TransportCredentials) *peers {
-	if creds == nil {
-		creds = insecure.NewCredentials()
-	}
-	return &peers{secret: secret, creds: creds, byID: map[string]*peer{}}
+func newPeers(secret string, creds credentials.TransportCredentials, c *crier) *peers {
+	return &peers{secret: secret, creds: creds, crier: c, byID: map[string]*peer{}}
 }
 
 func (ps *peers) get(m *member) (*peer, error) {
@@ -107,6 +102,7 @@ func (ps *peers) get(m *member) (*peer, error) {
 	if ps.closed {
 		return nil, errors.New("the node is stopping")
 	}
+	// The host of the address is the one that the member's certificate has to name.
 	conn, err := grpc.NewClient("passthrough:///"+m.Address,
 		grpc.WithTransportCredentials(ps.creds),
 		grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(),
@@ -157,6 +153,9 @@ func (ps *peers) call(ctx context.Context, m *member, q *messages.PeerRequest) (
 		return nil, holdfast.Errorf(holdfast.CodeOverloaded, "%d requests are under way to node %s: send it again later", mostCalls, m.Name)
 	}
 	if !p.ready(ctx) {
+		if why := p.why(ctx); why != "" {
+			ps.crier.warn("to "+m.ID, "a node cannot be reached", "node", m.Name, "address", m.Address, "error", why)
+		}
 		return nil, moved("node %s at %s cannot be reached: send it again", m.Name, m.Address)
 	}
 	ctx = metadata.AppendToOutgoingContext(ctx, secretHeader, ps.secret)
@@ -195,4 +194,17 @@ func (p *peer) ready(ctx context.Context) bool {
 			return false
 		}
 	}
+}
+
+// why tells the reason for which there is no connection, "" when none is known. gRPC gives
+// it to calls only; should there be a connection by now, this one does nothing.
+func (p *peer) why(ctx context.Context) string {
+	if p.conn.GetState() != connectivity.TransientFailure {
+		return ""
+	}
+	err := p.conn.Invoke(ctx, noMethod, &messages.PeerRequest{}, &messages.PeerAnswer{})
+	if status.Code(err) != codes.Unavailable {
+		return ""
+	}
+	return status.Convert(err).Message()
 }

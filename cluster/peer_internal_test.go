@@ -29,17 +29,6 @@ func (r *ring) behind() (*persistencetest.Proxy, func(*Config)) {
 	return line, func(c *Config) { c.Listen, c.Advertise = free[0], line.Address() }
 }
 
-// ownedBy gives as many accounts of a member.
-func ownedBy(m *Member, count int) (refs []holdfast.Ref) {
-	s := m.current.Load().scene.Load()
-	for n := 0; len(refs) < count; n++ {
-		if s.mine(account(n)) {
-			refs = append(refs, account(n))
-		}
-	}
-	return refs
-}
-
 // A member that does not answer holds up those who ask it, until their time is up, and
 // nobody else; and no more of them than the limit.
 func TestSilentPeer(t *testing.T) {
@@ -49,7 +38,7 @@ func TestSilentPeer(t *testing.T) {
 	for _, m := range []*Member{one, fine, slow} {
 		eventually(t, "all see three", func() bool { return sees(m, 3) && !m.current.Load().scene.Load().moving })
 	}
-	there, here := ownedBy(slow, 1)[0], ownedBy(fine, 1)[0]
+	there, here := ownedBy(t, slow, one), ownedBy(t, fine, one)
 	for _, ref := range []holdfast.Ref{there, here} {
 		if _, err := one.Send(t.Context(), ref, &bankpb.OpenAccount{Owner: "Ada"}); err != nil {
 			t.Fatal(err)
@@ -97,8 +86,8 @@ func TestPeerRefuses(t *testing.T) {
 	one, two := r.member(), r.member()
 	eventually(t, "both see two", func() bool { return sees(one, 2) && sees(two, 2) })
 	owner := one.current.Load().scene.Load().member(two.current.Load().id)
-	ref := ownedBy(two, 1)[0]
-	strangers := newPeers("a guess", nil)
+	ref := ownedBy(t, two, one)
+	strangers := newPeers("a guess", nil, one.peers.crier)
 	defer strangers.close()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()

@@ -165,7 +165,7 @@ func (p *patience) tell() {
 
 // startServer starts the embedded server.
 func (n *Node) startServer(ctx context.Context) (err error) {
-	config := n.config.serverConfig()
+	config := n.config.serverConfig(n.secure)
 	if config.Cluster != nil {
 		config.Cluster.Joining = func(connected func() []string) { n.patience.connected <- connected }
 	}

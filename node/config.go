@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -57,8 +58,7 @@ type Config struct {
 	// stays without one.
 	Cluster []ClusterNode
 	// ClusterSecret is what these servers show one another, the same on all. It may only be
-	// left out when all of Cluster are on this machine. What they say is not encrypted: the
-	// network between them has to be trusted.
+	// left out when all of Cluster are on this machine.
 	ClusterSecret string
 
 	// Partitions of the log, 1,024 at the most; fixed once the context exists. 0 takes what
@@ -76,6 +76,14 @@ type Config struct {
 	// or of the host that Cluster names for this node. PeerAdvertise is the address by which
 	// they reach it, if it is another.
 	PeerListen, PeerAdvertise string
+	// PeerCA, PeerCert and PeerKey are PEM files, all three or none: with them, whatever
+	// passes between nodes is encrypted, and between the servers of Cluster. Each node shows
+	// the certificate in PeerCert, whose key is in PeerKey, to those that it calls and to
+	// those that call it, and demands one that an authority in PeerCA has signed. The one of
+	// the node that is called has to name the host by which it is: that of Cluster, and that
+	// of PeerAdvertise or PeerListen. PeerCert and PeerKey are read again when they change.
+	// Without the three the network between the nodes has to be trusted.
+	PeerCA, PeerCert, PeerKey string
 	// Lease is how long after its last sign of life the others take the node for gone: 3
 	// seconds by default, at least one, and the same on all nodes.
 	Lease time.Duration
@@ -129,8 +137,8 @@ func (e *ConfigError) Error() string {
 	return e.Field + ": " + e.Problem
 }
 
-// Validate finds what a node cannot be started with, without looking at anything but c:
-// a *[ConfigError].
+// Validate finds what a node cannot be started with, without looking at anything but c and
+// the files of PeerCA, PeerCert and PeerKey: a *[ConfigError].
 func (c Config) Validate() error {
 	if len(c.Types) == 0 {
 		return &ConfigError{Field: "Types", Problem: "a node without aggregate types serves nothing: give it some"}
@@ -138,8 +146,12 @@ func (c Config) Validate() error {
 	if err := c.validatePlace(); err != nil {
 		return err
 	}
+	secure, err := c.peerTLS()
+	if err != nil {
+		return err
+	}
 	if c.NATS == "" {
-		if err := c.validateServer(); err != nil {
+		if err := c.validateServer(secure); err != nil {
 			return err
 		}
 	}
@@ -180,14 +192,14 @@ func (c Config) validatePlace() error {
 }
 
 // validateServer looks at what the embedded server is started with.
-func (c Config) validateServer() error {
+func (c Config) validateServer(secure *tls.Config) error {
 	if c.Replicas == 3 && len(c.Cluster) == 0 {
 		return &ConfigError{Field: "Replicas", Problem: "the embedded NATS server is alone, and 3 replicas need a cluster: choose 1, or name the cluster"}
 	}
 	if err := c.validateCluster(); err != nil {
 		return err
 	}
-	err := c.withDefaults().serverConfig().Validate()
+	err := c.withDefaults().serverConfig(secure).Validate()
 	if field, ok := errors.AsType[*natsd.FieldError](err); ok {
 		return &ConfigError{Field: clusterFieldOf(field.Field), Other: field.Other, Problem: field.Problem}
 	}
@@ -240,15 +252,15 @@ func (c Config) validatePeers() error {
 	return nil
 }
 
-// serverConfig is what the embedded server is started with.
-func (c Config) serverConfig() natsd.Config {
+// serverConfig is what the embedded server is started with, and secure what its routes are.
+func (c Config) serverConfig(secure *tls.Config) natsd.Config {
 	config := natsd.Config{
 		DataDir: c.Data, Listen: c.Listen, Context: c.Context,
 		ClientUser: c.ClientUser, ClientPassword: c.ClientPassword,
 		RelaxedSync: c.RelaxedSync, Logger: c.Log,
 	}
 	if config.Cluster = c.serverCluster(); config.Cluster != nil {
-		config.Name = c.Name
+		config.Name, config.Cluster.TLS = c.Name, secure
 	}
 	return config
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"regexp"
@@ -24,6 +25,7 @@ import (
 // A Node runs from Start to Stop.
 type Node struct {
 	config   Config
+	secure   *tls.Config   // between nodes; nil when that is not encrypted
 	patience *patience     // nil without a cluster
 	server   *natsd.Server // nil with an external server
 	link     *link
@@ -46,6 +48,10 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{config: config.withDefaults()}
+	var err error
+	if n.secure, err = n.config.peerTLS(); err != nil {
+		return nil, err
+	}
 	if len(n.config.Cluster) > 0 {
 		n.patience = n.config.beginPatience()
 		defer n.patience.end()
@@ -78,7 +84,7 @@ func (n *Node) run(ctx context.Context) error {
 			Queue: c.Queue, Idle: c.Idle, MaxActive: c.MaxActive,
 		},
 		Conn: conns.register, Replicas: c.Replicas, Name: c.Name, Version: version(),
-		Listen: c.PeerListen, Advertise: c.PeerAdvertise, Lease: c.Lease, Hosts: c.Hosts,
+		Listen: c.PeerListen, Advertise: c.PeerAdvertise, TLS: n.secure, Lease: c.Lease, Hosts: c.Hosts,
 	})
 	if err != nil {
 		return err

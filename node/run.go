@@ -19,13 +19,8 @@ import (
 // stopTimeout is how long a node may take to answer what is on its way.
 const stopTimeout = 15 * time.Second
 
-func runCommand(d Domain, cfg cli.Config) *cobra.Command {
-	c := Config{Types: d.Types}
-	var logs logOptions
-	cmd := &cobra.Command{
-		Use:   "run",
-		Short: "Run a node",
-		Long: `Run a node until it is interrupted. It serves one bounded context from an embedded
+const (
+	runLong = `Run a node until it is interrupted. It serves one bounded context from an embedded
 NATS server, which keeps everything in the data folder and answers a command only when
 it is fsynced; or, with --nats, from an external NATS server.
 
@@ -34,18 +29,36 @@ the log three times: one of the nodes may fail, and the others go on. Each node 
 own --name and data folder, which belong together; they may be started in any order, and
 serve when the servers have found one another.
 
+What nodes say to one another is encrypted with --peer-ca, --peer-cert and --peer-key, which
+go together: each node shows its certificate and demands one of the others. It has to name
+the host of the node in --cluster, and that of --peer-advertise or --peer-listen, and to be
+good for both ends of a connection. A renewed certificate needs no restart, other
+authorities do.
+
 At an interrupt (Ctrl-C, SIGTERM) it answers what is on its way and stops in order. It
 may be killed at any moment: whatever was answered is in the log.
 
 An external NATS server may go and come back; the log on stderr says so.
 
 Exit codes: 0 stopped as asked, 1 not started, not stopped in order, or ended by itself,
-2 wrong usage.`,
-		Example: fmt.Sprintf(`  %[1]s run
+2 wrong usage.`
+	runExample = `  %[1]s run
   %[1]s run --data /var/lib/bank --context bank --listen 127.0.0.1:4222
   %[1]s run --nats nats://nats.internal:4222 --credentials node.creds --context bank
   HOLDFAST_CLUSTER_SECRET=... %[1]s run --name n1 --cluster n1=10.0.0.1:6222,n2=10.0.0.2:6222,n3=10.0.0.3:6222
-  HOLDFAST_CONTEXT=bank %[1]s run`, cfg.Program),
+  HOLDFAST_CLUSTER_SECRET=... %[1]s run --name n1 --cluster n1=n1.example:6222,n2=n2.example:6222,n3=n3.example:6222 \
+      --peer-ca ca.pem --peer-cert n1.pem --peer-key n1.key
+  HOLDFAST_CONTEXT=bank %[1]s run`
+)
+
+func runCommand(d Domain, cfg cli.Config) *cobra.Command {
+	c := Config{Types: d.Types}
+	var logs logOptions
+	cmd := &cobra.Command{
+		Use:               "run",
+		Short:             "Run a node",
+		Long:              runLong,
+		Example:           fmt.Sprintf(runExample, cfg.Program),
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -97,6 +110,9 @@ func bindPeers(fs *pflag.FlagSet, c *Config) {
 	fs.StringVar(&c.ClusterSecret, "cluster-secret", "", "password that the servers of --cluster show one another; better given in the environment")
 	fs.StringVar(&c.PeerListen, "peer-listen", "", "`host:port` at which the other nodes reach this one; port 0 takes a free one (default: 127.0.0.1:0, or the host of --cluster)")
 	fs.StringVar(&c.PeerAdvertise, "peer-advertise", "", "`host:port` by which they reach it, if it is another")
+	fs.StringVar(&c.PeerCA, "peer-ca", "", "`file` with the authorities (PEM) whose certificates nodes must show one another; with --peer-cert and --peer-key all between them is encrypted")
+	fs.StringVar(&c.PeerCert, "peer-cert", "", "`file` with this node's certificate (PEM), good for the host by which the others reach it")
+	fs.StringVar(&c.PeerKey, "peer-key", "", "`file` with its private key (PEM)")
 	fs.DurationVar(&c.Lease, "lease", cluster.DefaultLease, "`time` after its last sign of life when the others take a node for gone; the same on all")
 	fs.StringSliceVar(&c.Hosts, "hosts", nil, "`types` that this node hosts, with commas between them (default: all)")
 }
@@ -119,7 +135,8 @@ var flagOf = map[string]string{
 	"Context": "--context", "Data": "--data", "NATS": "--nats", "Credentials": "--credentials",
 	"Listen": "--listen", "ClientUser": "--client-user", "ClientPassword": "--client-password",
 	"Cluster": "--cluster", "ClusterSecret": "--cluster-secret",
-	"Name": "--name", "PeerListen": "--peer-listen", "PeerAdvertise": "--peer-advertise", "Lease": "--lease", "Hosts": "--hosts",
+	"Name": "--name", "PeerListen": "--peer-listen", "PeerAdvertise": "--peer-advertise",
+	"PeerCA": "--peer-ca", "PeerCert": "--peer-cert", "PeerKey": "--peer-key", "Lease": "--lease", "Hosts": "--hosts",
 	"Partitions": "--partitions", "Replicas": "--replicas", "Idle": "--idle", "MaxActive": "--max-active",
 	"Queue": "--queue", "MaxInFlight": "--max-in-flight", "Timeout": "--request-timeout",
 }

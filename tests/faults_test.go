@@ -88,9 +88,10 @@ func (s *stage) inflict(f fault) {
 		s.leave(f.who)
 		s.start(f.who)
 	case "join":
-		s.start(f.who)
-		wait()
-		s.stop(f.who)
+		for begun := time.Now(); time.Since(begun) < f.lasts; {
+			s.start(f.who)
+			s.stop(f.who)
+		}
 	case "clock":
 		signal(s.t, s.nodes[f.who], syscall.SIGUSR1)
 		wait()

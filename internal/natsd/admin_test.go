@@ -1,13 +1,7 @@
 package natsd_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/holdfast-run/holdfast/internal/certtest"
 	"github.com/holdfast-run/holdfast/internal/natsd"
 )
 
@@ -102,9 +97,9 @@ func TestReadAdminRefusesDamage(t *testing.T) {
 
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	cert, roots := certificate(t)
+	both := certtest.NewAuthority(t).Mutual(time.Now().Add(time.Hour), "127.0.0.1")
 	cfg := config(t)
-	cfg.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
+	cfg.TLS = &tls.Config{Certificates: both.Certificates, MinVersion: tls.VersionTLS13}
 	s := start(t, cfg)
 	if !strings.HasPrefix(s.ClientURL(), "tls://127.0.0.1:") {
 		t.Errorf("ClientURL = %s", s.ClientURL())
@@ -113,7 +108,7 @@ func TestTLS(t *testing.T) {
 		nc.Close()
 		t.Error("connected without knowing the certificate")
 	}
-	secure := nats.Secure(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13})
+	secure := nats.Secure(&tls.Config{RootCAs: both.RootCAs, MinVersion: tls.VersionTLS13})
 	answer(t, connect(t, s, natsd.Gateway), demo+".cmd.>", "done")
 	if _, err := dial(t, s.ClientURL(), secure).RequestWithContext(within(t), deposit, nil); err != nil {
 		t.Errorf("request: %v", err)
@@ -125,28 +120,4 @@ func TestTLS(t *testing.T) {
 	}
 	defer nc.Close()
 	makeLog(t, nc, 1)
-}
-
-// certificate is one for 127.0.0.1 that signs itself.
-func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(leaf)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/holdfast-run/holdfast/internal/certtest"
 	"github.com/holdfast-run/holdfast/internal/natsd"
 )
 
@@ -136,11 +137,7 @@ func TestClusterOfOneIsAlone(t *testing.T) {
 
 func TestClusterWithSecretAndTLS(t *testing.T) {
 	t.Parallel()
-	cert, roots := certificate(t)
-	secure := &tls.Config{
-		Certificates: []tls.Certificate{cert}, RootCAs: roots, ClientCAs: roots,
-		ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
-	}
+	secure := certtest.NewAuthority(t).Mutual(time.Now().Add(time.Hour), "127.0.0.1")
 	routes := freeAddresses(t, 3)
 	member := func(i int, secret string) natsd.Config {
 		cfg := config(t)

@@ -72,7 +72,9 @@ type Cluster struct {
 	// Secret is the password that members show one another. It may only be
 	// empty when Listen and Routes are loopback addresses.
 	Secret string
-	// TLS, when set, is used between members in both directions.
+	// TLS, when set, is used between members in both directions, and should demand
+	// and show certificates. That of the member that is dialled is verified against
+	// its host in Routes, which then are all names or all IP addresses.
 	TLS *tls.Config
 	// Joining, when set, is called once by [Start], before it waits for the
 	// others, with what tells the names of those that the server is connected to.
@@ -180,7 +182,7 @@ func (c Config) validateCluster() error {
 	if len(cl.Routes) < 2 {
 		return &FieldError{Field: "Cluster.Routes", Problem: fmt.Sprintf("there are %d addresses: list all members, this one included", len(cl.Routes))}
 	}
-	reachable := !isLoopback(host)
+	reachable, byIP := !isLoopback(host), 0
 	for i, r := range cl.Routes {
 		host, port, err := splitAddress(r)
 		if err != nil {
@@ -194,6 +196,13 @@ func (c Config) validateCluster() error {
 			return &FieldError{Field: "Cluster.Routes", Problem: fmt.Sprintf("%q is there twice: list each member once", r)}
 		}
 		reachable = reachable || !isLoopback(host)
+		if net.ParseIP(host) != nil {
+			byIP++
+		}
+	}
+	// The server would look for the first host name in the certificates of addresses, too.
+	if cl.TLS != nil && byIP != 0 && byIP != len(cl.Routes) {
+		return &FieldError{Field: "Cluster.Routes", Problem: "some have host names and some IP addresses, and certificates are only verified well when all are of one kind: give all of them names, or all addresses"}
 	}
 	if reachable && cl.Secret == "" {
 		return &FieldError{

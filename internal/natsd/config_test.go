@@ -1,6 +1,7 @@
 package natsd_test
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"strings"
 	"testing"
@@ -66,6 +67,9 @@ func TestConfigRefused(t *testing.T) {
 		{"ClusterRouteWithoutPort", cluster(func(c *natsd.Cluster) { c.Routes[1] = "127.0.0.1:0" }), []string{"Cluster.Routes", "the port"}},
 		{"ClusterRouteAway", cluster(func(c *natsd.Cluster) { c.Routes[1] = "10.0.0.2:6222" }), []string{"Cluster.Secret", "the same one"}},
 		{"ClusterRouteTwice", cluster(func(c *natsd.Cluster) { c.Routes[1] = c.Routes[0] }), []string{"Cluster.Routes", "once"}},
+		{"ClusterMixedHosts", cluster(func(c *natsd.Cluster) {
+			c.TLS, c.Routes[1] = &tls.Config{MinVersion: tls.VersionTLS13}, "localhost:6223"
+		}), []string{"Cluster.Routes", "all addresses"}},
 		{"ClusterInProcess", func(c *natsd.Config) {
 			cluster(func(*natsd.Cluster) {})(c)
 			c.Listen = ""
