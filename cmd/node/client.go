@@ -14,22 +14,24 @@ import (
 )
 
 // A client is what any NATS client would be: it knows the subjects and headers of the
-// wire, and nothing else. One that is sent to while the node is away tries again, with
-// the same id.
+// wire, and nothing else. What is not answered, or not for good, it sends again with the
+// same id, to another node if there is one.
 type client struct {
 	mu   sync.Mutex
 	conn *nats.Conn
 }
 
 const (
-	retryFor   = 10 * time.Second
+	retryFor   = 30 * time.Second
 	retryEvery = 50 * time.Millisecond
 )
 
-func (c *client) connect(url string) error {
-	conn, err := nats.Connect(url, nats.Name("demo"))
+// connect connects to one of the servers, which have commas between them, and to another
+// one when that is lost.
+func (c *client) connect(urls string) error {
+	conn, err := nats.Connect(urls, nats.Name("demo"), nats.MaxReconnects(-1), nats.ReconnectWait(retryEvery), nats.ReconnectBufSize(-1))
 	if err != nil {
-		return fmt.Errorf("connect to %s: %w", url, err)
+		return fmt.Errorf("connect to %s: %w", urls, err)
 	}
 	c.close()
 	c.mu.Lock()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -17,47 +16,78 @@ import (
 	"github.com/holdfast-run/holdfast/node/cli"
 )
 
+// mostNodes a demo starts: more would only be slower.
+const mostNodes = 7
+
 func demoCommand() *cobra.Command {
-	return &cobra.Command{
+	var nodes int
+	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Play a story on a node of its own, and show what is kept of it",
 		Long: `Play a story on a node of its own, in a temporary folder that is removed afterwards:
 a family of a homeschool co-op pays late, is locked out, pays, is withdrawn by mistake
 and reinstated; then fifty families are withdrawn by mistake and put right. In the
-middle the node is stopped without ceremony, twice. It takes a few seconds.`,
-		Example: "  node demo",
+middle the node is stopped without ceremony, twice. It takes a few seconds.
+
+With --nodes 3 the story is played on three nodes, which are processes of their own and
+form a cluster. In the middle the one that owns the family is killed, another one takes
+over, and later the killed one comes back. That takes 10 to 20 seconds.`,
+		Example: "  node demo\n  node demo --nodes 3",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runDemo(cmd.Context(), cmd.OutOrStdout())
+			if nodes < 1 || nodes > mostNodes || nodes%2 == 0 {
+				return cli.Usage(fmt.Errorf("--nodes: it is %d: choose 1 for a node without others, or 3, 5 or %d for a cluster, of which the minority may fail", nodes, mostNodes))
+			}
+			return runDemo(cmd.Context(), cmd.OutOrStdout(), nodes)
 		},
 	}
+	cmd.Flags().IntVar(&nodes, "nodes", 1, "`number` of nodes: 1, or an odd number that form a cluster")
+	return cmd
 }
 
 // A demo is one play of the story.
 type demo struct {
 	out    io.Writer
-	folder string
-	node   *node.Node
 	client *client
+	stage  stage
 }
 
-func runDemo(ctx context.Context, out io.Writer) error {
+// A stage is what the story is played on: a node in this process, or some in processes of
+// their own.
+type stage interface {
+	// begin starts what is needed, and says what.
+	begin(ctx context.Context) error
+	// strike has the node that owns an aggregate be lost, and says so.
+	strike(ctx context.Context, ref string) error
+	// recovered is told how long it took until the next command of the aggregate was
+	// answered.
+	recovered(ctx context.Context, ref string, after time.Duration) error
+	// meanwhile is what happens in the middle of the import; what it gives is said
+	// afterwards.
+	meanwhile(ctx context.Context) (says string, err error)
+	// verify has the log checked.
+	verify(ctx context.Context) error
+	// end leaves nothing running, whatever has happened. It bears repetition.
+	end(ctx context.Context) error
+}
+
+func runDemo(ctx context.Context, out io.Writer, nodes int) (err error) {
 	folder, err := os.MkdirTemp("", "holdfast-demo-")
 	if err != nil {
 		return fmt.Errorf("make a temporary folder: %w", err)
 	}
-	d := &demo{out: out, folder: folder}
-	err = d.play(ctx)
-	return errors.Join(err, d.stop(context.WithoutCancel(ctx)), os.RemoveAll(folder))
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	d := &demo{out: out, client: &client{}}
+	d.stage = &single{demo: d, folder: folder}
+	if nodes > 1 {
+		d.stage = newFleet(d, folder, nodes)
+	}
+	defer func() { err = errors.Join(err, d.stage.end(context.WithoutCancel(ctx))) }()
+	return d.play(ctx)
 }
 
 func (d *demo) play(ctx context.Context) error {
-	d.title("A node, in a folder of its own")
-	if err := d.start(ctx); err != nil {
-		return err
-	}
-	d.say("It serves the context demo, on an embedded NATS server that fsyncs before it answers.")
-	for _, scene := range []func(context.Context) error{d.family, d.trail, d.past, d.fifty, d.verify} {
+	for _, scene := range []func(context.Context) error{d.stage.begin, d.family, d.trail, d.past, d.fifty, d.stage.verify} {
 		if err := scene(ctx); err != nil {
 			return err
 		}
@@ -75,53 +105,13 @@ func (d *demo) title(s string) {
 
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
 
-func (d *demo) start(ctx context.Context) (err error) {
-	if d.node, err = node.Start(ctx, node.Config{
-		Context: "demo", Types: domain.Types, Data: d.folder, Listen: "127.0.0.1:0",
-		Log: slog.New(slog.DiscardHandler), // the story is told here
-	}); err != nil {
-		return err
-	}
-	if d.client == nil {
-		d.client = &client{}
-	}
-	return d.client.connect(d.node.ClientURL())
-}
-
-// stop stops in order, if there is a node.
-func (d *demo) stop(ctx context.Context) error {
-	if d.node == nil {
-		return nil
-	}
-	d.client.close()
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	n := d.node
-	d.node = nil
-	return n.Stop(ctx)
-}
-
-// crash stops the node without ceremony, with whatever is on its way, and starts it again
-// on the same folder.
-func (d *demo) crash(ctx context.Context) error {
-	gone, cancel := context.WithCancel(ctx)
-	cancel()
-	_ = d.node.Stop(gone) // that it did not wait is what was wanted
-	return d.start(ctx)
-}
-
-// verify has the log checked by the very command that an operator uses.
-func (d *demo) verify(ctx context.Context) error {
-	d.title("The log, verified")
-	if err := d.stop(ctx); err != nil {
-		return err
-	}
-	d.say("$ node verify")
-	root := node.Command(domain, cli.Config{Program: "node"})
-	root.SetArgs([]string{"verify", "--data", d.folder, "--context", "demo"})
-	root.SetOut(d.out)
+// verb runs the very command that an operator uses, on the folder of a node.
+func (d *demo) verb(ctx context.Context, out io.Writer, folder string, args ...string) error {
+	root := node.Command(domain, cli.Config{Program: "node", Getenv: func(string) string { return "" }})
+	root.SetArgs(append(args, "--data", folder, "--context", "demo"))
+	root.SetOut(out)
 	root.SetErr(d.out)
-	root.SilenceUsage = true
+	root.SilenceUsage, root.SilenceErrors = true, true
 	return root.ExecuteContext(ctx)
 }
 
@@ -133,20 +123,24 @@ func (d *demo) family(ctx context.Context) error {
 		return err
 	}
 	for i, line := range lines {
-		if i == len(lines)/2 {
-			d.say("")
-			d.say("    ⚡ The node is stopped without ceremony, and started again on what it had made durable.")
-			d.say("")
-			if err := d.crash(ctx); err != nil {
+		struck := i == len(lines)/2
+		if struck {
+			if err := d.stage.strike(ctx, line.Ref); err != nil {
 				return err
 			}
 		}
 		d.say("%s", line.Note)
+		begin := time.Now()
 		a, err := d.client.send(ctx, line)
 		if err != nil {
 			return err
 		}
 		d.say("    %-22s %s", line.Command, a)
+		if struck {
+			if err := d.stage.recovered(ctx, line.Ref, time.Since(begin)); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -50,8 +50,8 @@ func (d *demo) past(ctx context.Context) error {
 	return nil
 }
 
-// fifty withdraws fifty families by mistake, loses the node in the middle of it, and puts
-// every one of them right.
+// fifty withdraws fifty families by mistake, with something happening in the middle of it,
+// and puts every one of them right.
 func (d *demo) fifty(ctx context.Context) error {
 	const families = 50
 	d.title("Fifty families, withdrawn by mistake and put right")
@@ -72,11 +72,14 @@ func (d *demo) fifty(ctx context.Context) error {
 		return err
 	}
 	d.say("  %d enrolled", families)
-	if err := d.all(ctx, families, withdraw, func() error { return d.crash(ctx) }); err != nil {
+	var happened string
+	if err := d.all(ctx, families, withdraw, func() (err error) {
+		happened, err = d.stage.meanwhile(ctx)
+		return err
+	}); err != nil {
 		return err
 	}
-	d.say("  %d withdrawn by an import that read the wrong column; the node was stopped without", families)
-	d.say("  ceremony in the middle, and the import sent again what had not been answered")
+	d.say("  %d withdrawn by an import that read the wrong column; %s", families, happened)
 	if err := d.all(ctx, families, reverse, nil); err != nil {
 		return err
 	}
