@@ -26,7 +26,7 @@ const (
 // and maxDoubts how many of them in doubt.
 const (
 	maxTries  = 8
-	maxDoubts = 2
+	maxDoubts = 4
 )
 
 // minPassivationEvents is how many events must have come since the last snapshot for one
