@@ -141,7 +141,12 @@ func (e *Engine) proceed() {
 	}
 }
 
-func (e *Engine) ending() bool { return e.draining || e.bug != nil }
+// ending reports whether the activation ends as soon as nothing is under way. What is in
+// doubt still is: only this activation can settle it.
+func (e *Engine) ending() bool {
+	inDoubt := len(e.queue) > 0 && e.queue[0].doubts > 0
+	return e.draining && !inDoubt || e.bug != nil
+}
 
 // stop ends the activation: what waits is passed on to the next one.
 func (e *Engine) stop() {

@@ -18,6 +18,7 @@ type shot struct {
 	status     int // 0 is success, 1 no answer
 	version    uint64
 	id         string
+	message    string // of an error
 }
 
 // A barrage sends deposits at a steady rate, in turn to each of some accounts.
@@ -72,7 +73,7 @@ func (b *barrage) shoot(n int) {
 	}
 	s := shot{account: n % b.accounts, sent: time.Now(), id: fmt.Sprint("s-", n)}
 	r, err := ask(b.conns[conn], fmt.Sprintf("demo.cmd.account.k-%d.Deposit", s.account), `{"amount":1}`, map[string]string{"Nats-Msg-Id": s.id})
-	s.done, s.status, s.version = time.Now(), r.Status, r.Version
+	s.done, s.status, s.version, s.message = time.Now(), r.Status, r.Version, r.Error.Message
 	if err != nil {
 		s.status = 1
 	}
@@ -132,7 +133,7 @@ func (b *barrage) allSucceeded(shots []shot) {
 	b.t.Helper()
 	for _, s := range shots {
 		if s.status != 0 {
-			b.t.Errorf("%s failed with %d, %v after it was sent", s.id, s.status, s.done.Sub(s.sent))
+			b.t.Errorf("%s failed with %d %q, %v after it was sent", s.id, s.status, s.message, s.done.Sub(s.sent))
 		}
 	}
 }

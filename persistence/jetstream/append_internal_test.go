@@ -72,7 +72,11 @@ func TestAppendOutcomes(t *testing.T) {
 					if <-f.arrived; code == silence {
 						f.pass()
 					}
-					r := f.end(results)
+					end := f.end
+					if code == codeRacing {
+						end = f.endTicking // it is sent again with patience
+					}
+					r := end(results)
 					if holdfast.CodeOf(r.err) != want {
 						t.Fatalf("error is %v, want %q", r.err, want)
 					}
@@ -92,7 +96,9 @@ func TestAppendOutcomes(t *testing.T) {
 // although it has been acknowledged: the append is sent again, a few times.
 func TestALoneWriterHasNoConflictWithItself(t *testing.T) {
 	on := newSite(t)
-	for refusals, want := range map[int]holdfast.Code{1: "", maxRaces: "", maxRaces + 1: holdfast.CodeConflict} {
+	for refusals, want := range map[int]holdfast.Code{
+		1: "", maxRaces: "", maxRaces + patientRaces: "", maxRaces + patientRaces + 1: holdfast.CodeConflict,
+	} {
 		f := on.fake(t)
 		f.grow(3)
 		sent := 0
@@ -103,7 +109,11 @@ func TestALoneWriterHasNoConflictWithItself(t *testing.T) {
 			}
 			f.accept(m)
 		}
-		r := f.end(f.begin(f.head()))
+		end := f.end // with time standing still
+		if refusals > maxRaces {
+			end = f.endTicking
+		}
+		r := end(f.begin(f.head()))
 		if holdfast.CodeOf(r.err) != want {
 			t.Errorf("refused %d times: error is %v, want %q", refusals, r.err, want)
 		}

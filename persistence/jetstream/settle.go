@@ -12,9 +12,13 @@ import (
 const settlers = 64
 
 // maxRaces is how often an append is sent again because another write on its subject was
-// under way. A replicated stream says so for a moment even after it has acknowledged that
-// write, and a lone writer would hear of a conflict with itself.
-const maxRaces = 3
+// under way: at once, and then at a tick each. A replicated stream says so for a moment even
+// after it has acknowledged that write, and a lone writer would hear of a conflict with
+// itself; a new leader says so until it has stored what the last one had proposed.
+const (
+	maxRaces     = 3
+	patientRaces = 4
+)
 
 // An unmovedError is that the log is where it was before the append.
 type unmovedError struct{ error }
@@ -49,8 +53,10 @@ func (p *pending) settle(cause error, unmoved holdfast.Code) {
 		switch {
 		case err == nil:
 			p.succeed(seq)
-		case isUnmoved(err) && refusedAsRacing(cause) && p.races < maxRaces:
-			p.races++
+		case isUnmoved(err) && refusedAsRacing(cause) && p.races < maxRaces+patientRaces:
+			if p.races++; p.races > maxRaces {
+				_ = s.clock.wait(s.ctx) // or the store is closed, which the next line finds
+			}
 			if err := s.publishCommit(p); err != nil {
 				p.done(p.after, err)
 			}
