@@ -28,7 +28,8 @@ type lease struct {
 // Of the length of a lease: after which part it is renewed, how long one attempt may
 // take and how long the next one waits, and for which part of it this node relies on it.
 const (
-	renewAfter = 3
+	renewAfter = 5
+	tryFor     = 3
 	retryAfter = 20
 	relyOn     = 6 // five of six parts
 )
@@ -86,7 +87,7 @@ func (l *lease) renew(ctx context.Context) error {
 	l.fill(&l.record)
 	r, revision := l.record, l.revision
 	l.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, r.Lease/renewAfter)
+	ctx, cancel := context.WithTimeout(ctx, r.Lease/tryFor)
 	defer cancel()
 	sent := l.now()
 	written, err := l.bucket.put(ctx, &r, revision)

@@ -240,8 +240,12 @@ func (c Config) validatePeers() error {
 		if f.address == "" {
 			continue
 		}
-		if _, _, err := net.SplitHostPort(f.address); err != nil {
+		host, _, err := net.SplitHostPort(f.address)
+		if err != nil {
 			return &ConfigError{Field: f.name, Problem: fmt.Sprintf("it is %q: want host:port", f.address)}
+		}
+		if ip := net.ParseIP(host); (host == "" || ip != nil && ip.IsUnspecified()) && c.PeerAdvertise == "" {
+			return &ConfigError{Field: "PeerAdvertise", Other: f.name, Problem: fmt.Sprintf("%q stands for all addresses of this machine: say by which one the other nodes reach it", f.address)}
 		}
 	}
 	for _, name := range c.Hosts {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/holdfast-run/holdfast/node"
 	"github.com/holdfast-run/holdfast/node/cli"
@@ -82,6 +83,30 @@ func TestSecretsStaySecret(t *testing.T) {
 			if code == cli.ExitOK || strings.Contains(out+errs, "sek") {
 				t.Errorf("%s --nats %s: exit code %d\n%s%s", verb, url, code, out, errs)
 			}
+		}
+	}
+}
+
+func TestValidatePeers(t *testing.T) {
+	for what, c := range map[string]struct {
+		config node.Config
+		field  string
+	}{
+		"all is well":         {node.Config{PeerListen: "127.0.0.1:0", Lease: time.Second, Hosts: []string{"account"}}, ""},
+		"behind an address":   {node.Config{PeerListen: "0.0.0.0:4300", PeerAdvertise: "10.0.0.1:4300"}, ""},
+		"no port":             {node.Config{PeerListen: "10.0.0.1"}, "PeerListen"},
+		"no port to tell":     {node.Config{PeerListen: "10.0.0.1:4300", PeerAdvertise: "10.0.0.1"}, "PeerAdvertise"},
+		"which address":       {node.Config{PeerListen: "0.0.0.0:4300"}, "PeerAdvertise"},
+		"which of all":        {node.Config{PeerListen: ":4300"}, "PeerAdvertise"},
+		"which of the sixths": {node.Config{PeerListen: "[::]:4300"}, "PeerAdvertise"},
+		"a short lease":       {node.Config{Lease: time.Millisecond}, "Lease"},
+		"a stranger's type":   {node.Config{Hosts: []string{"order"}}, "Hosts"},
+	} {
+		c.config.Types = domain.Types
+		err := c.config.Validate()
+		wrong, ok := errors.AsType[*node.ConfigError](err)
+		if ok && wrong.Field != c.field || !ok && (err != nil || c.field != "") {
+			t.Errorf("%s: %v, want one about %q", what, err, c.field)
 		}
 	}
 }
