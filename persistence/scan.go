@@ -18,7 +18,8 @@ type Scanner interface {
 	// matches, one partition after the other, each in the order of its log. What cannot
 	// be read is left out, and unread says how many matching records those are at least.
 	// The cost is that of reading the whole log, whatever the filter. The error is what
-	// each returned, which ends the scan; else ErrUnavailable, also when ctx ends.
+	// each returned, which ends the scan; else ErrUnavailable, also when ctx ends, and when
+	// what is to be read cannot be reached, or stays behind the log.
 	Scan(ctx context.Context, opts ScanOptions, each func(Record) error) (unread uint64, err error)
 }
 
@@ -28,6 +29,11 @@ type ScanOptions struct {
 	// After are the positions, one a partition, after which to begin; a partition that
 	// is not named is read from its beginning.
 	After []holdfast.Position
+	// Replica to read, by its name in [Partition.Replicas], and no other; empty: any one. A
+	// partition that is not kept there is left out, and a name under which none is kept is
+	// ErrMalformed. A replica may miss what others have; that it has not got it yet is no
+	// reason: the scan waits for a replica that catches up, and fails when it does not.
+	Replica string
 }
 
 // Start is the first sequence to read of a partition.
@@ -78,4 +84,7 @@ type Partition struct {
 	Commits uint64 // that are there
 	Bytes   uint64 // that they take
 	Last    uint64 // sequence of the last commit that ever was there; 0 when none was
+	// Replicas are the servers that have a copy each, by name and in that order; none when
+	// there is no name for the one that has it.
+	Replicas []string
 }

@@ -3,6 +3,7 @@ package persistence
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/messages"
@@ -46,6 +47,8 @@ type VerifyConfig struct {
 	// Partitions of the log.
 	Partitions uint32
 	Filter     Filter
+	// Replica to read, as in [ScanOptions].
+	Replica string
 	// Definitions by the name of their type. Without any, events are not decoded.
 	Definitions map[string]holdfast.Definition
 	// Report hears of each finding, as soon as it is certain.
@@ -69,17 +72,21 @@ func Verify(ctx context.Context, s Scanner, cfg VerifyConfig) (Verified, error) 
 		return Verified{}, err
 	}
 	cfg.Partitions = uint32(len(partitions))
+	var kept []Partition
 	var before, total uint64
 	for _, p := range partitions {
-		total += p.Last
+		if cfg.Replica == "" || slices.Contains(p.Replicas, cfg.Replica) {
+			kept = append(kept, p)
+			total += p.Last
+		}
 	}
 	v := NewVerifier(cfg)
-	var current uint32
-	unread, err := s.Scan(ctx, ScanOptions{Filter: cfg.Filter}, func(r Record) error {
+	current := 0
+	unread, err := s.Scan(ctx, ScanOptions{Filter: cfg.Filter, Replica: cfg.Replica}, func(r Record) error {
 		v.Add(r)
 		if cfg.Progress != nil {
-			for ; current < r.Position.Partition(); current++ {
-				before += partitions[current].Last
+			for ; kept[current].Number < r.Position.Partition(); current++ {
+				before += kept[current].Last
 			}
 			done := before + r.Position.Sequence()
 			total = max(total, done) // what was appended meanwhile is read too
@@ -90,7 +97,7 @@ func Verify(ctx context.Context, s Scanner, cfg VerifyConfig) (Verified, error) 
 	if err != nil {
 		return v.Verified(), fmt.Errorf("verify log: %w", err)
 	}
-	for _, p := range partitions {
+	for _, p := range kept {
 		v.End(p)
 	}
 	v.endFiltered(unread)

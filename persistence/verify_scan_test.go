@@ -18,13 +18,17 @@ type script struct {
 	records    []persistence.Record
 	unread     uint64
 	lost, ends error
+	replica    string // that is to be read
 }
 
 func (s script) Describe(context.Context) ([]persistence.Partition, error) {
 	return s.partitions, s.lost
 }
 
-func (s script) Scan(_ context.Context, _ persistence.ScanOptions, each func(persistence.Record) error) (uint64, error) {
+func (s script) Scan(_ context.Context, opts persistence.ScanOptions, each func(persistence.Record) error) (uint64, error) {
+	if opts.Replica != s.replica {
+		return 0, errors.New("another replica is to be read")
+	}
 	for _, r := range s.records {
 		if err := each(r); err != nil {
 			return 0, err
@@ -50,6 +54,33 @@ func TestVerifyProgress(t *testing.T) {
 	})
 	if err != nil || n != 7 || last != 7 {
 		t.Errorf("progress ends at %d of %d, %v", n, last, err)
+	}
+}
+
+// TestVerifyOfAReplica: what is kept elsewhere only is not missed.
+func TestVerifyOfAReplica(t *testing.T) {
+	s := script{replica: "a", partitions: []persistence.Partition{
+		{Number: 0, Last: 3, Replicas: []string{"b", "c"}}, {Number: 1, Last: 2, Replicas: []string{"a", "b"}}, {Number: 2, Last: 1, Replicas: []string{"a"}},
+	}}
+	for _, at := range [][2]uint64{{1, 1}, {1, 2}, {2, 1}} {
+		s.records = append(s.records, persistence.Record{Position: holdfast.NewPosition(uint32(at[0]), at[1])})
+	}
+	n := uint64(0)
+	_, err := persistence.Verify(t.Context(), s, persistence.VerifyConfig{
+		Context: "test", Replica: "a",
+		Report: func(f persistence.Finding) {
+			if f.Fault == persistence.FaultMissing {
+				t.Errorf("it finds %+v", f)
+			}
+		},
+		Progress: func(done, total uint64) {
+			if n++; done != n || total != 3 {
+				t.Errorf("after record %d the progress is %d of %d", n, done, total)
+			}
+		},
+	})
+	if err != nil || n != 3 {
+		t.Errorf("%d records, %v", n, err)
 	}
 }
 

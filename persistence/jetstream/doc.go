@@ -22,4 +22,11 @@
 // for 33 commits back. So the cost of a load is in the number of commits read and not
 // in the length of the log. On a replicated stream the last message is asked of the
 // stream's leader, since any replica may lag behind what it has acknowledged.
+//
+// # Scanning
+//
+// A scan reads the store of one server, by way of consumers that are there: a consumer
+// with one replica is at any of the stream's servers, by chance, and stays. How far that
+// server has come is asked of it too, since the leader, which is asked for the end, counts
+// what the others have written down and not what they have in their stores.
 package jetstream

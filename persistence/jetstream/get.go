@@ -50,6 +50,7 @@ type partition struct {
 	replicated bool
 	ack        string        // how the acknowledgement of a publish begins
 	settled    atomic.Uint64 // the tick from which its last election is over
+	last       atomic.Uint64 // the highest that was said to be its last sequence
 }
 
 func newPartition(number uint32, stream string, replicas int) *partition {

@@ -2,9 +2,8 @@ package jetstream
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,8 +22,14 @@ const (
 	// that comes before the consumer has a leader is lost; without a heartbeat for twice
 	// as long, the scan goes on from a new consumer.
 	scanHeartbeat = 500 * time.Millisecond
+	// scanQuiet is after what time without a message a scan asks why none comes: later than
+	// it would miss a heartbeat.
+	scanQuiet = 5 * scanHeartbeat / 2
 	// scanPatience is the least that a scan waits for the next message.
 	scanPatience = 6 * scanHeartbeat
+	// waiting is how many times as long a scan waits for a replica that is named: it may have
+	// to catch up, and others will not do instead.
+	waiting = 6
 	// abandoned is how long the server keeps the consumer of a scan that died.
 	abandoned = 30 * time.Second
 )
@@ -33,18 +38,13 @@ const (
 func (s *Store) Describe(ctx context.Context) ([]persistence.Partition, error) {
 	out := make([]persistence.Partition, len(s.partitions))
 	for i, p := range s.partitions {
-		m, err := s.reads.one(ctx, query{subject: p.info, replicated: p.replicated})
+		info, err := s.info(ctx, p)
 		if err != nil {
 			return nil, holdfast.Errorf(holdfast.CodeUnavailable, "describe %s: %w", p.stream, err)
 		}
-		var r struct {
-			Error *apiError             `json:"error"`
-			State jetstream.StreamState `json:"state"`
+		out[i] = persistence.Partition{
+			Number: p.number, Commits: info.State.Msgs, Bytes: info.State.Bytes, Last: info.State.LastSeq, Replicas: info.replicas(),
 		}
-		if err := parseAnswer(m, &r, func() *apiError { return r.Error }); err != nil {
-			return nil, holdfast.Errorf(holdfast.CodeUnavailable, "describe %s: %w", p.stream, err)
-		}
-		out[i] = persistence.Partition{Number: p.number, Commits: r.State.Msgs, Bytes: r.State.Bytes, Last: r.State.LastSeq}
 	}
 	return out, nil
 }
@@ -54,8 +54,12 @@ func (s *Store) Scan(ctx context.Context, opts persistence.ScanOptions, each fun
 	if err := opts.Check(); err != nil {
 		return 0, err
 	}
+	kept, err := s.kept(ctx, opts.Replica)
+	if err != nil {
+		return 0, err
+	}
 	var unread uint64
-	for _, p := range s.partitions {
+	for _, p := range kept {
 		filter, ok, err := s.filter(opts.Filter, p)
 		if err != nil {
 			return unread, err
@@ -63,12 +67,38 @@ func (s *Store) Scan(ctx context.Context, opts persistence.ScanOptions, each fun
 		if !ok {
 			continue
 		}
-		n, err := s.scan(ctx, p, filter, opts.Start(p.number), each)
+		r := &reader{store: s, partition: p, filter: filter, patience: max(s.readTimeout, scanPatience), next: opts.Start(p.number)}
+		if opts.Replica != "" && p.replicated { // else all consumers are where the copy is
+			r.replica = opts.Replica
+			r.patience *= waiting
+		}
+		n, err := s.scan(ctx, r, each)
 		if unread += n; err != nil {
 			return unread, err
 		}
 	}
 	return unread, nil
+}
+
+// kept gives the partitions that a replica keeps, all if none is named.
+func (s *Store) kept(ctx context.Context, replica string) ([]*partition, error) {
+	if replica == "" {
+		return s.partitions, nil
+	}
+	var kept []*partition
+	for _, p := range s.partitions {
+		info, err := s.info(ctx, p)
+		if err != nil {
+			return nil, holdfast.Errorf(holdfast.CodeUnavailable, "scan %s: %w", p.stream, err)
+		}
+		if slices.Contains(info.replicas(), replica) {
+			kept = append(kept, p)
+		}
+	}
+	if kept == nil {
+		return nil, holdfast.Errorf(holdfast.CodeMalformed, "replica: %q keeps no part of the log of %s: give a name that Describe has", replica, s.context)
+	}
+	return kept, nil
 }
 
 // filter gives the subjects to read of a partition; not ok when it has none of them.
@@ -88,91 +118,26 @@ func (s *Store) filter(f persistence.Filter, p *partition) (subject string, ok b
 }
 
 // scan reads one partition from start.
-func (s *Store) scan(ctx context.Context, p *partition, filter string, start uint64, each func(persistence.Record) error) (unread uint64, err error) {
-	fail := func(err error) error { return holdfast.Errorf(holdfast.CodeUnavailable, "scan %s: %w", p.stream, err) }
-	consumer, err := s.js.OrderedConsumer(ctx, p.stream, jetstream.OrderedConsumerConfig{
-		FilterSubjects:    []string{filter},
-		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       start,
-		InactiveThreshold: abandoned,
-	})
-	if err != nil {
+func (s *Store) scan(ctx context.Context, r *reader, each func(persistence.Record) error) (unread uint64, err error) {
+	fail := func(err error) error {
+		return holdfast.Errorf(holdfast.CodeUnavailable, "scan %s: %w", r.partition.stream, err)
+	}
+	defer r.close(ctx)
+	if err := r.begin(ctx); err != nil {
 		return 0, fail(err)
 	}
-	defer s.deleteConsumer(ctx, p, consumer)
-	expected := consumer.CachedInfo().NumPending
-	end, err := s.lastMatching(ctx, p, filter)
-	switch {
-	case err != nil:
-		return 0, fail(err)
-	case end < start, end == unknownEnd && expected == 0:
-		return 0, nil
-	}
-	msgs, err := consumer.Messages(jetstream.PullMaxBytes(scanAhead), jetstream.PullHeartbeat(scanHeartbeat))
-	if err != nil {
-		return 0, fail(err)
-	}
-	defer msgs.Stop()
-	next := s.records(ctx, p, msgs)
-	for read := uint64(1); ; read++ {
-		r, left, err := next()
+	expected := r.left
+	for read := uint64(0); ; read++ {
+		rec, more, err := r.read(ctx)
 		switch {
-		case errors.Is(err, errTimeout) && end == unknownEnd:
-			return expected - min(read-1, expected), nil
 		case err != nil:
 			return 0, fail(err)
-		}
-		if err := each(r); err != nil {
-			return 0, err
-		}
-		if r.Position.Sequence() >= end || end == unknownEnd && left == 0 {
+		case !more:
 			return expected - min(read, expected), nil
 		}
-	}
-}
-
-// unknownEnd is the end of a scan whose last message cannot be read: it ends when no
-// more comes.
-const unknownEnd = math.MaxUint64
-
-// lastMatching gives the sequence of the last message that matches, as the leader knows
-// it: a replica from which the scan reads may lag behind.
-func (s *Store) lastMatching(ctx context.Context, p *partition, filter string) (uint64, error) {
-	m, err := s.reads.one(ctx, p.leaderLast(filter))
-	if err != nil {
-		return 0, err
-	}
-	last, err := parseLeader(m)
-	if errors.Is(err, errNone) {
-		return unknownEnd, nil
-	}
-	return last.seq, err
-}
-
-// records gives a function that waits for the next record and says how many are left.
-// Its error is errTimeout when none comes for too long.
-func (s *Store) records(ctx context.Context, p *partition, msgs jetstream.MessagesContext) func() (persistence.Record, uint64, error) {
-	return func() (persistence.Record, uint64, error) {
-		if err := context.Cause(ctx); err != nil { // Next would still give what has come already, or not
-			return persistence.Record{}, 0, err
+		if err := each(rec); err != nil {
+			return 0, err
 		}
-		ctx, cancel := context.WithTimeoutCause(ctx, max(s.readTimeout, scanPatience), errTimeout)
-		defer cancel()
-		m, err := msgs.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			if cause := context.Cause(ctx); cause != nil {
-				err = cause
-			}
-			return persistence.Record{}, 0, err
-		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return persistence.Record{}, 0, err
-		}
-		return persistence.Record{
-			Position: holdfast.NewPosition(p.number, meta.Sequence.Stream),
-			Subject:  m.Subject(), Body: m.Data(), Time: meta.Timestamp,
-		}, meta.NumPending, nil
 	}
 }
 

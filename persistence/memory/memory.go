@@ -232,6 +232,9 @@ func (s *Store) Scan(ctx context.Context, opts persistence.ScanOptions, each fun
 	if err := opts.Check(); err != nil {
 		return 0, err
 	}
+	if opts.Replica != "" {
+		return 0, holdfast.Errorf(holdfast.CodeMalformed, "replica: %q keeps no part of the log: there is one copy of it", opts.Replica)
+	}
 	s.mu.Lock()
 	records := slices.Clone(s.records)
 	s.mu.Unlock()

@@ -1,6 +1,7 @@
 package memory_test
 
 import (
+	"reflect"
 	"testing"
 
 	"github.com/holdfast-run/holdfast"
@@ -31,7 +32,7 @@ func TestLostIsMissing(t *testing.T) {
 	}
 	s.Lose(holdfast.NewPosition(0, 2))
 	got, err := s.Describe(t.Context())
-	if want := (persistence.Partition{Commits: 2, Bytes: 2, Last: 3}); err != nil || len(got) != 1 || got[0] != want {
+	if want := (persistence.Partition{Commits: 2, Bytes: 2, Last: 3}); err != nil || len(got) != 1 || !reflect.DeepEqual(got[0], want) {
 		t.Errorf("described as %+v, %v", got, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/holdfast-run/holdfast"
@@ -84,7 +85,27 @@ func testScan(t *testing.T, l *Log) {
 		last = nil
 	}
 	testScanAfter(t, s, commits[refs[0]])
+	testScanReplicas(t, s)
 	testScanEnds(t, s)
+}
+
+// testScanReplicas reads each replica, if there are several: each has everything.
+func testScanReplicas(t *testing.T, s persistence.Scanner) {
+	partitions, err := s.Describe(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, filter := range []persistence.Filter{{}, {Type: "scan2"}} {
+		want := scan(t, s, persistence.ScanOptions{Filter: filter})
+		for _, replica := range partitions[0].Replicas {
+			got := scan(t, s, persistence.ScanOptions{Filter: filter, Replica: replica})
+			if !slices.EqualFunc(got, want, func(a, b persistence.Record) bool { return a.Position == b.Position && bytes.Equal(a.Body, b.Body) }) {
+				t.Fatalf("%s gives %d records of %+v, want the same %d", replica, len(got), filter, len(want))
+			}
+		}
+	}
+	_, err = s.Scan(t.Context(), persistence.ScanOptions{Replica: "none such"}, nil)
+	wantCode(t, err, holdfast.CodeMalformed)
 }
 
 func (l *Log) partitions() uint32 {
