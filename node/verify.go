@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,10 +34,12 @@ carries a digest over the one before), and that every event can be read by this 
 All of it, or what belongs to one type or one aggregate.
 
 A node may be running on the data folder or not. Nothing is added to the log.
-Each finding is told with its place.
+Each finding is told with its place. Of a log with replicas each is read, and it is told
+on which of them a finding is.
 
-Exit codes: 0 nothing was found, 1 it could not be looked, 2 wrong usage, 4 something
-was found. The last line of --json has "findings" when it was looked, and "error" when not.`,
+Exit codes: 0 nothing was found, 1 it could not be looked, or not at every replica, 2 wrong
+usage, 4 something was found. The last line of --json has "findings" when it was looked, and
+"error" when not.`,
 		Example: fmt.Sprintf(`  %[1]s verify --data /var/lib/bank --context bank
   %[1]s verify account
   %[1]s verify account/a-1 --json
@@ -110,34 +113,6 @@ func (v *verification) parse(args []string) error {
 	return nil
 }
 
-// tell has an error among the JSON documents, if these are wanted.
-func (v *verification) tell(err error) error {
-	if err == nil {
-		return nil
-	}
-	if _, told := errors.AsType[*foundError](err); told {
-		return cli.End(exitFindings, true, err)
-	}
-	code := cli.ExitFailure
-	if errors.Is(err, natsd.ErrDamagedBlock) {
-		code = exitFindings
-	}
-	if v.json {
-		if err := writeJSON(v.out, map[string]any{"error": map[string]any{"code": "failed", "message": err.Error()}}); err != nil {
-			return err
-		}
-	}
-	return cli.End(code, v.json, err)
-}
-
-// exitFindings is verify's exit code when something is wrong with the log.
-const exitFindings = 4
-
-// A foundError says that there are findings, which have been told.
-type foundError struct{ findings uint64 }
-
-func (e *foundError) Error() string { return found(e.findings) }
-
 func (v *verification) run(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -161,32 +136,88 @@ func (v *verification) run(ctx context.Context) (err error) {
 
 var errNotAllowed = errors.New("the NATS server does not let this login read the log")
 
-// read verifies the log on a server.
+// read verifies the log on a server: each replica of it, if there are several.
 func (v *verification) read(ctx context.Context, nc *nats.Conn) error {
 	store, err := v.open(ctx, nc)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	bar := progressbar.NewOptions64(1, progressbar.OptionSetWriter(v.progress), progressbar.OptionSetDescription("verifying"),
+	partitions, err := store.Describe(ctx)
+	if err != nil {
+		return err
+	}
+	replicas, err := v.replicas(partitions)
+	if err != nil {
+		return err
+	}
+	if replicas == nil {
+		l, err := v.look(ctx, store, "")
+		if err = errors.Join(err, l.failed); err != nil {
+			return err
+		}
+		return v.summarise(l)
+	}
+	var looks []look
+	for _, replica := range replicas {
+		l, err := v.look(ctx, store, replica)
+		if err != nil {
+			return err
+		}
+		looks = append(looks, l)
+	}
+	return v.summariseAll(looks)
+}
+
+// replicas are the servers that keep a copy of what is to be verified, by name; none when
+// there is one copy of everything.
+func (v *verification) replicas(partitions []persistence.Partition) ([]string, error) {
+	if v.filter.ID != "" {
+		sub, err := persistence.LogSubject(v.context, holdfast.Ref(v.filter), uint32(len(partitions)))
+		if err != nil {
+			return nil, err
+		}
+		partitions = partitions[sub.Partition : sub.Partition+1]
+	}
+	var names []string
+	several := false
+	for _, p := range partitions {
+		names = append(names, p.Replicas...)
+		several = several || len(p.Replicas) > 1
+	}
+	if !several {
+		return nil, nil
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// A look is what was seen of one replica, or of the only copy.
+type look struct {
+	replica string // empty: any
+	seen    persistence.Verified
+	failed  error // why not all of it was
+}
+
+// look verifies one replica. The error is that of writing what is found.
+func (v *verification) look(ctx context.Context, store *jetstream.Store, replica string) (look, error) {
+	what := "verifying"
+	if replica != "" {
+		what += " " + replica
+	}
+	bar := progressbar.NewOptions64(1, progressbar.OptionSetWriter(v.progress), progressbar.OptionSetDescription(what),
 		progressbar.OptionClearOnFinish(), progressbar.OptionShowCount(), progressbar.OptionThrottle(100e6))
 	var writeErr error
 	verified, err := persistence.Verify(ctx, store, persistence.VerifyConfig{
-		Context: v.context, Filter: v.filter, Definitions: v.definitions(),
-		Report: func(f persistence.Finding) { writeErr = errors.Join(writeErr, v.report(f)) },
+		Context: v.context, Filter: v.filter, Replica: replica, Definitions: v.definitions(),
+		Report: func(f persistence.Finding) { writeErr = errors.Join(writeErr, v.report(f, replica)) },
 		Progress: func(done, total uint64) {
 			bar.ChangeMax64(int64(total))
 			_ = bar.Set64(int64(done)) // a bar that cannot be drawn is no reason to stop
 		},
 	})
 	_ = bar.Finish()
-	if err = errors.Join(err, writeErr); err != nil {
-		return err
-	}
-	if !v.filter.All() && verified.Commits == 0 && verified.Findings == 0 {
-		return fmt.Errorf("nothing of %s is in the log of %s", v.argument, v.context)
-	}
-	return v.summarise(verified)
+	return look{replica: replica, seen: verified, failed: err}, writeErr
 }
 
 func (v *verification) definitions() map[string]holdfast.Definition {
@@ -272,45 +303,4 @@ func (v *verification) open(ctx context.Context, nc *nats.Conn) (*jetstream.Stor
 		return nil, fmt.Errorf("there is no log of a context %q here: name the context with --context", v.context)
 	}
 	return store, err
-}
-
-func (v *verification) report(f persistence.Finding) error {
-	ref := ""
-	if f.Ref.ID != "" {
-		if id, err := messages.EncodeID(f.Ref.ID); err == nil {
-			ref = messages.FormatRef(f.Ref.Type, id)
-		}
-	}
-	if v.json {
-		return writeJSON(v.out, map[string]any{"finding": f.Fault, "ref": ref, "position": f.Position.String(), "what": f.What})
-	}
-	_, err := fmt.Fprintf(v.out, "%-12s %-24s at %s: %s\n", f.Fault, ref, f.Position, f.What)
-	return err
-}
-
-func (v *verification) summarise(r persistence.Verified) error {
-	if v.json {
-		if err := writeJSON(v.out, map[string]any{
-			"context": v.context, "commits": r.Commits, "events": r.Events, "aggregates": r.Aggregates, "findings": r.Findings,
-		}); err != nil {
-			return err
-		}
-	} else if _, err := fmt.Fprintf(v.out, "Verified %d commits with %d events of %d aggregates: %s.\n",
-		r.Commits, r.Events, r.Aggregates, found(r.Findings)); err != nil {
-		return err
-	}
-	if r.Findings > 0 {
-		return &foundError{r.Findings}
-	}
-	return nil
-}
-
-func found(n uint64) string {
-	switch n {
-	case 0:
-		return "nothing is wrong"
-	case 1:
-		return "1 finding"
-	}
-	return fmt.Sprintf("%d findings", n)
 }

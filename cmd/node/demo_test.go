@@ -39,7 +39,7 @@ func play(t *testing.T, nodes int, says ...string) (told string) {
 		"as of version 10 status withdrawn",
 		"now              status enrolled",
 		"counted: all 50 are enrolled",
-		"Verified 162 commits with 162 events of 51 aggregates: nothing is wrong",
+		"162 commits with 162 events of 51 aggregates: nothing is wrong",
 		"go run ./cmd/node run",
 	}, says...) {
 		if !strings.Contains(out.String(), says) {
