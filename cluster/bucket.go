@@ -89,6 +89,10 @@ func (b *bucket) secret(ctx context.Context, newID func() string) (string, error
 		if !errors.Is(err, jetstream.ErrKeyNotFound) || ctx.Err() != nil {
 			return "", fmt.Errorf("read the nodes' secret: %w", err)
 		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+		}
 	}
 }
 

@@ -75,9 +75,10 @@ func (m *Member) try(ctx context.Context, i *incarnation, s *scene, r actors.Req
 //
 // A server that is cut off from its cluster answers reads as a leader until it notices. But
 // the others elect a new one only after 4 seconds of silence, a heartbeat of one second
-// included, so up to a lease of 3.6 seconds what was read is the newest all the same.
+// included: for 3 seconds after the register was last written, what is read by way of the
+// same server is the newest all the same.
 func (m *Member) Linked() error {
-	if i := m.current.Load(); !i.linked() {
+	if i := m.current.Load(); !i.linked() || !i.lease.fresh() {
 		return errCutOff
 	}
 	return nil
@@ -148,7 +149,7 @@ func (m *Member) answerPeer(ctx context.Context, q *messages.PeerRequest) *messa
 		return &messages.PeerAnswer{Error: encodeError(moved("the node is cut off from the others: send it again"))}
 	}
 	a, err := i.answer(ctx, r)
-	if errors.Is(err, actors.ErrStopping) {
+	if errors.Is(err, actors.ErrStopping) && holdfast.CodeOf(err) == holdfast.CodeUnavailable {
 		err = moved("%v", err)
 	}
 	if err != nil {

@@ -114,3 +114,15 @@ func TestStartIsPatient(t *testing.T) {
 		r.stop(m)
 	}
 }
+
+// A node is stopped while it tries in vain to come back as a new member.
+func TestStopWhileComingBack(t *testing.T) {
+	r := startRing(t)
+	proxy, cut := r.through()
+	m := r.member(cut)
+	was := m.current.Load()
+	proxy.HoldRequests()
+	was.end(errLost)
+	eventually(t, "the old one has ended", func() bool { return len(was.scene.Load().members) == 0 })
+	r.stop(m)
+}

@@ -19,14 +19,16 @@ import (
 // An incarnation is a node's life as one member, from its first record to the loss of its
 // lease. It has its own actor system: what an earlier one has left is not its own.
 type incarnation struct {
-	id     string
-	run    string
-	log    *slog.Logger
-	now    func() time.Time
-	bucket *bucket
-	lease  *lease
-	system *actor.ActorSystem
-	host   *actors.Host
+	id  string
+	run string
+	// advertised: its address is not the one at which it listens.
+	advertised bool
+	log        *slog.Logger
+	now        func() time.Time
+	bucket     *bucket
+	lease      *lease
+	system     *actor.ActorSystem
+	host       *actors.Host
 
 	scene   atomic.Pointer[scene]
 	moves   chan *view // the newest view that places aggregates otherwise
@@ -36,6 +38,7 @@ type incarnation struct {
 	over    context.Context // ends with the incarnation, with the reason
 	end     context.CancelCauseFunc
 	workers sync.WaitGroup
+	closing sync.Once
 }
 
 // A scene is a view until the next one comes.
@@ -69,7 +72,7 @@ const (
 func (m *Member) incarnate(ctx context.Context) (*incarnation, error) {
 	c := m.config
 	i := &incarnation{
-		id: c.NewID(), run: m.run, asked: m.ask, log: c.Host.Log, now: c.Now, bucket: m.bucket, moves: make(chan *view, 1), joined: make(chan struct{}),
+		id: c.NewID(), run: m.run, advertised: c.Advertise != "", asked: m.ask, log: c.Host.Log, now: c.Now, bucket: m.bucket, moves: make(chan *view, 1), joined: make(chan struct{}),
 		system: actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return quiet(c.Host.Log) })),
 	}
 	i.scene.Store(&scene{view: &view{}, changed: make(chan struct{})})
@@ -224,8 +227,9 @@ func (i *incarnation) enter(reg *register) error {
 	ctx, cancel := context.WithTimeout(i.over, i.lease.record.Lease)
 	defer cancel()
 	for id, e := range reg.entries {
-		// Two cannot listen at one address, so the other one is gone.
-		if e.Address != i.lease.record.Address {
+		// Two cannot listen at one address, so the other one is gone. What is advertised may be
+		// another's, too: that one is waited for.
+		if e.Address != i.lease.record.Address || i.advertised {
 			continue
 		}
 		if err := i.bucket.remove(ctx, id, e.revision); err != nil {
@@ -305,17 +309,17 @@ func (i *incarnation) release(v *view) (next *view) {
 	done := make(chan struct{})
 	i.workers.Go(func() {
 		defer close(done)
-		short, stop := context.WithTimeout(ctx, straggle)
-		left, _ := i.host.Release(short, v.mine) // what is left is said
-		stop()
-		for first := true; ctx.Err() == nil; first = false {
-			if len(left) <= mostHolding && (first || len(left) == 0) {
+		for told := false; ctx.Err() == nil; {
+			short, stop := context.WithTimeout(ctx, straggle)
+			left, _ := i.host.Release(short, v.mine) // what is left is said
+			stop()
+			if ctx.Err() == nil && len(left) <= mostHolding && (!told || len(left) == 0) {
 				i.settled(v.revision, left)
+				told = true
 			}
 			if len(left) == 0 {
 				return
 			}
-			left, _ = i.host.Release(ctx, v.mine)
 		}
 	})
 	select {
@@ -358,6 +362,6 @@ func (i *incarnation) close(ctx context.Context, because error) error {
 	err := i.host.Stop(ctx)
 	i.workers.Wait()
 	i.show(&view{})
-	i.system.Shutdown()
+	i.closing.Do(i.system.Shutdown)
 	return err
 }

@@ -16,8 +16,9 @@ type lease struct {
 	fill   func(*record) // writes what is counted, before each renewal
 	kick   chan struct{}
 	until  atomic.Pointer[time.Time]
-	linked atomic.Bool // the connection to the bucket is there, as far as is known
-	fence  *time.Timer // ends the spell when the lease is not good any more
+	sent   atomic.Pointer[time.Time] // the last record that was written
+	linked atomic.Bool               // the connection to the bucket is there, as far as is known
+	fence  *time.Timer               // ends the spell when the lease is not good any more
 	spell  atomic.Pointer[spell]
 
 	mu       sync.Mutex
@@ -37,6 +38,7 @@ const (
 func newLease(b *bucket, r record, now func() time.Time, fill func(*record)) *lease {
 	l := &lease{bucket: b, now: now, fill: fill, record: r, kick: make(chan struct{}, 1)}
 	l.until.Store(&time.Time{})
+	l.sent.Store(&time.Time{})
 	l.linked.Store(true)
 	l.spell.Store(newSpell())
 	l.fence = time.AfterFunc(time.Hour, l.check)
@@ -69,6 +71,13 @@ func (l *lease) good() bool {
 	now, until := l.now(), *l.until.Load()
 	return now.Before(until) && now.Round(0).Before(until.Round(0))
 }
+
+// freshFor is for how long after a write to the register no server can have been replaced
+// as a leader without this node's own server having been in touch with the others.
+const freshFor = 3 * time.Second
+
+// fresh reports whether the register was written a short time ago.
+func (l *lease) fresh() bool { return l.now().Sub(*l.sent.Load()) < freshFor }
 
 // change changes the record, and has it written soon.
 func (l *lease) change(f func(*record)) {
@@ -110,6 +119,7 @@ func (l *lease) renew(ctx context.Context) error {
 		l.spell.Store(newSpell())
 	}
 	l.until.Store(&until)
+	l.sent.Store(&sent)
 	l.fence.Reset(until.Sub(l.now()) + time.Millisecond)
 	l.revision = written
 	if r.Since == 0 && l.record.State == r.State {
@@ -131,6 +141,7 @@ func (l *lease) keep(ctx context.Context) error {
 		}
 		pause := l.record.Lease / renewAfter
 		if err := l.renew(ctx); errors.Is(err, errLost) {
+			l.giveUp()
 			return err
 		} else if err != nil {
 			pause = l.record.Lease / retryAfter
@@ -141,13 +152,18 @@ func (l *lease) keep(ctx context.Context) error {
 
 // end gives the lease up: from now on it is not good, and the record is removed.
 func (l *lease) end(ctx context.Context) error {
-	l.until.Store(&time.Time{})
-	l.fence.Stop()
-	l.spell.Load().end()
+	l.giveUp()
 	l.mu.Lock()
 	id, revision := l.record.ID, l.revision
 	l.mu.Unlock()
 	return l.bucket.remove(ctx, id, revision)
+}
+
+// giveUp has the lease be good no more.
+func (l *lease) giveUp() {
+	l.until.Store(&time.Time{})
+	l.fence.Stop()
+	l.spell.Load().end()
 }
 
 func isClosed(c <-chan struct{}) bool {

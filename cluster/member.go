@@ -79,6 +79,7 @@ type Member struct {
 	current atomic.Pointer[incarnation]
 	running context.Context // ends when the member is to stop
 	cancel  context.CancelFunc
+	living  sync.WaitGroup // what puts one incarnation in the place of another
 	workers sync.WaitGroup
 	stop    sync.Once
 	stopErr error
@@ -170,7 +171,7 @@ func (m *Member) start(ctx context.Context) error {
 		return err
 	}
 	m.current.Store(first)
-	m.workers.Go(func() { m.live(first) })
+	m.living.Go(func() { m.live(first) })
 	return nil
 }
 
@@ -283,6 +284,7 @@ func (m *Member) ask() { m.asking.Do(func() { close(m.asked) }) }
 func (m *Member) Stop(ctx context.Context) error {
 	m.stop.Do(func() {
 		m.cancel()
+		m.living.Wait()
 		if m.server != nil {
 			m.stopErr = m.leave(ctx)
 			m.peers.close()

@@ -34,7 +34,8 @@ func (r *ring) behind() (*persistencetest.Proxy, func(*Config)) {
 func TestSilentPeer(t *testing.T) {
 	r := startRing(t)
 	line, slowly := r.behind()
-	one, fine, slow := r.member(), r.member(), r.member(slowly)
+	patient := func(c *Config) { c.Lease = 10 * time.Second } // thousands of callers are much for a busy machine
+	one, fine, slow := r.member(patient), r.member(patient), r.member(patient, slowly)
 	for _, m := range []*Member{one, fine, slow} {
 		eventually(t, "all see three", func() bool { return sees(m, 3) && !m.current.Load().scene.Load().moving })
 	}

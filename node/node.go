@@ -210,6 +210,17 @@ func drain(ctx context.Context, nc *nats.Conn) error {
 	}
 }
 
+// drainMember hands over to the other nodes for half of the time that there is: the rest
+// is for the requests that are under way.
+func (n *Node) drainMember(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
+	}
+	return n.member.Drain(ctx)
+}
+
 // lingering is how long a server passes on what others had sent to it before they heard
 // that this node answers no more, and what it had answered.
 const lingering = 250 * time.Millisecond
@@ -232,7 +243,7 @@ func (n *Node) Stop(ctx context.Context) error {
 			n.link.leave()
 		}
 		if n.gateway != nil {
-			n.err = n.member.Drain(ctx)
+			n.err = n.drainMember(ctx)
 			n.err = errors.Join(n.err, n.gateway.Stop(ctx), drain(ctx, n.edge))
 			n.linger(ctx)
 		}

@@ -59,13 +59,13 @@ func (s *Store) elected(on *partition) {
 func (s *Store) ticked(now uint64) {
 	for _, p := range s.partitions {
 		if now <= p.settled.Load() {
-			s.askAnew(p, 1)
+			s.askAnew(p, 2) // at the first tick after it was sent, it may just have been
 		}
 	}
 	for _, p := range s.reads.pipes {
 		p.giveUp(errSilent, func(c caller, age uint64) bool {
 			r, ok := c.(*read)
-			return ok && r.query.replicated && age > silence<<r.again
+			return ok && r.query.replicated && age > silence<<(r.again+1)-silence && r.wait(age)
 		})
 	}
 }
@@ -79,7 +79,7 @@ func (s *Store) askAnew(on *partition, ticks uint64) {
 	for _, p := range s.reads.pipes {
 		p.giveUp(errElected, func(c caller, age uint64) bool {
 			r, ok := c.(*read)
-			return ok && (r.query.subject == on.leader || r.query.subject == on.info) && age >= ticks
+			return ok && (r.query.subject == on.leader || r.query.subject == on.info) && age >= ticks && r.wait(age)
 		})
 	}
 }

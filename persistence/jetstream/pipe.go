@@ -63,7 +63,10 @@ func newPipe(nc *nats.Conn, timeout uint64) (*pipe, error) {
 
 // send sends m, whose Reply it sets. After an error nothing has been sent that the
 // server could act on, and c hears nothing.
-func (p *pipe) send(m *nats.Msg, c caller) error {
+func (p *pipe) send(m *nats.Msg, c caller) error { return p.sendAfter(0, m, c) }
+
+// sendAfter sends what has waited for so many ticks for an answer already.
+func (p *pipe) sendAfter(waited uint64, m *nats.Msg, c caller) error {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
@@ -83,7 +86,7 @@ func (p *pipe) send(m *nats.Msg, c caller) error {
 	}
 	s := &p.slots[i]
 	s.generation++
-	s.caller, s.born = c, p.ticks
+	s.caller, s.born = c, p.ticks-waited
 	generation := s.generation
 	p.mu.Unlock()
 

@@ -92,12 +92,19 @@ type read struct {
 	query  query
 	weight int
 	tag    int
-	again  int // how often it was asked again
+	again  int    // how often it was asked again
+	waited uint64 // for how many ticks before that
 	out    chan<- answer
 }
 
 func (r *read) send() error {
-	return r.from.next().send(&nats.Msg{Subject: r.query.subject, Data: r.query.body}, r)
+	return r.from.next().sendAfter(r.waited, &nats.Msg{Subject: r.query.subject, Data: r.query.body}, r)
+}
+
+// wait notes for how long it has waited.
+func (r *read) wait(ticks uint64) bool {
+	r.waited = ticks
+	return true
 }
 
 func (r *read) replied(m *nats.Msg) {

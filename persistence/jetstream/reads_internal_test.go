@@ -247,7 +247,7 @@ func TestReadsAskAgain(t *testing.T) {
 		p.tick()
 		store.ticked(tick)
 	}
-	if fmt.Sprint(asked) != "[0 3 8 17]" {
+	if fmt.Sprint(asked) != "[0 3 7 15]" {
 		t.Errorf("it is asked at the ticks %v", asked)
 	}
 	if len(alone) != 1 {
