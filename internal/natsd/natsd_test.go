@@ -111,13 +111,23 @@ func stream(t *testing.T, nc *nats.Conn) jetstream.JetStream {
 // makeLog creates a stream such as the log is.
 func makeLog(t *testing.T, nc *nats.Conn, replicas int) jetstream.Stream {
 	t.Helper()
-	log, err := stream(t, nc).CreateStream(within(t), jetstream.StreamConfig{
-		Name: logName, Subjects: []string{demo + ".log.0.>"}, Replicas: replicas,
-	})
-	if err != nil {
-		t.Fatalf("create log: %v", err)
+	ctx := within(t)
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		log, err := stream(t, nc).CreateStream(ctx, jetstream.StreamConfig{
+			Name: logName, Subjects: []string{demo + ".log.0.>"}, Replicas: replicas,
+		})
+		if err == nil {
+			return log
+		}
+		// On a busy machine a server may seem offline to the one that places the replicas.
+		const noPeers = 10005
+		if api, ok := errors.AsType[*jetstream.APIError](err); !ok || api.ErrorCode != noPeers || ctx.Err() != nil {
+			t.Fatalf("create log: %v", err)
+		}
+		<-again.C
 	}
-	return log
 }
 
 // count returns the number of messages in the log.

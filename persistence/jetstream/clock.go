@@ -87,7 +87,16 @@ func (c *clock) tick() (uint64, <-chan struct{}) {
 	return c.now, c.next
 }
 
-// wait returns at the next tick, or with an error when ctx ends.
+// pass returns when a tick has passed, or with an error when ctx ends.
+func (c *clock) pass(ctx context.Context) (err error) {
+	for now := c.ticks(); err == nil && c.ticks() == now; {
+		err = c.wait(ctx)
+	}
+	return err
+}
+
+// wait returns at the next tick, or earlier when something is worth another look, or with an
+// error when ctx ends.
 func (c *clock) wait(ctx context.Context) error {
 	_, next := c.tick()
 	select {

@@ -51,7 +51,7 @@ const homeless = 5
 
 func (s *Store) elected(on *partition) {
 	on.settled.Store(s.clock.ticks() + unsettled)
-	s.askAnew(on, 0)
+	s.askAnew(on, 1) // what was sent since the last tick may be on its way to the new one
 	s.clock.wake()
 }
 
@@ -63,7 +63,7 @@ func (s *Store) ticked(now uint64) {
 		}
 	}
 	for _, p := range s.reads.pipes {
-		p.giveUp(errSilent, func(c caller, age uint64) bool {
+		s.giveUp(p, errSilent, func(c caller, age uint64) bool {
 			r, ok := c.(*read)
 			return ok && r.query.replicated && age > silence<<(r.again+1)-silence && r.wait(age)
 		})
@@ -72,30 +72,37 @@ func (s *Store) ticked(now uint64) {
 
 // askAnew gives up on what has waited for the stream's leader for so many ticks.
 func (s *Store) askAnew(on *partition, ticks uint64) {
-	s.publish.giveUp(errElected, func(c caller, age uint64) bool {
+	s.giveUp(s.publish, errElected, func(c caller, age uint64) bool {
 		p, ok := c.(*pending)
 		return ok && p.a.partition == on && age >= ticks
 	})
 	for _, p := range s.reads.pipes {
-		p.giveUp(errElected, func(c caller, age uint64) bool {
+		s.giveUp(p, errElected, func(c caller, age uint64) bool {
 			r, ok := c.(*read)
 			return ok && (r.query.subject == on.leader || r.query.subject == on.info) && age >= ticks && r.wait(age)
 		})
 	}
 }
 
-// giveUp gives up on those that are picked, by how many ticks they have waited, too.
-func (p *pipe) giveUp(because error, which func(c caller, age uint64) bool) {
+// giveUp gives up on those that are picked, by how many ticks they have waited, too. They
+// are told from elsewhere, since some of them send again, for which they may have to wait.
+func (s *Store) giveUp(p *pipe, because error, which func(c caller, age uint64) bool) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
 		return
 	}
-	p.active.Add(1)
-	defer p.active.Done()
 	lost := p.collect(func(s *slot) bool { return which(s.caller, p.ticks-s.born) })
+	if len(lost) > 0 {
+		p.active.Add(1)
+	}
 	p.mu.Unlock()
-	tell(lost, because)
+	if len(lost) > 0 {
+		s.settling.Go(func() {
+			defer p.active.Done()
+			tell(lost, because)
+		})
+	}
 }
 
 // await sends an append again that nobody took, when there may be a leader again.

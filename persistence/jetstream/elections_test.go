@@ -22,7 +22,7 @@ func TestElection(t *testing.T) {
 	appends, reads := persistencetest.NewProxy(t, s.address(t)), persistencetest.NewProxy(t, s.address(t))
 	store := s.open(t, jetstream.Config{
 		Context: "elected", Publish: s.connectThrough(t, appends.Address()), Read: []*nats.Conn{s.connect(t, 1), s.connectThrough(t, reads.Address())},
-		AppendTimeout: time.Hour, ReadTimeout: time.Hour,
+		AppendTimeout: 20 * time.Second, ReadTimeout: 20 * time.Second,
 	})
 	appends.LoseRequests()
 	reads.LoseRequests()

@@ -44,18 +44,13 @@ func (p *pending) settle(cause error, unmoved holdfast.Code) {
 	s := p.store
 	s.stats.settle()
 	s.settling.Go(func() {
-		select {
-		case s.settlers <- struct{}{}:
-			defer func() { <-s.settlers }()
-		case <-s.ctx.Done():
-		}
 		seq, err := p.findOut(s.ctx, cause, unmoved)
 		switch {
 		case err == nil:
 			p.succeed(seq)
 		case isUnmoved(err) && refusedAsRacing(cause) && p.races < maxRaces+patientRaces:
 			if p.races++; p.races > maxRaces {
-				_ = s.clock.wait(s.ctx) // or the store is closed, which the next line finds
+				_ = s.clock.pass(s.ctx) // or the store is closed, which the next line finds
 			}
 			if err := s.publishCommit(p); err != nil {
 				p.done(p.after, err)
@@ -71,7 +66,7 @@ func (p *pending) settle(cause error, unmoved holdfast.Code) {
 func (p *pending) findOut(ctx context.Context, cause error, unmoved holdfast.Code) (uint64, error) {
 	started, _ := p.store.clock.tick()
 	for {
-		next, moved, err := p.next(ctx)
+		next, moved, err := p.look(ctx)
 		switch {
 		case err == nil && !moved:
 			return 0, holdfast.Errorf(unmoved, "append to %s after %s: %w", p.a.ref, p.after.Position, &unmovedError{cause})
@@ -88,6 +83,16 @@ func (p *pending) findOut(ctx context.Context, cause error, unmoved holdfast.Cod
 			return 0, holdfast.Errorf(holdfast.CodeUncertain, "append to %s: %v; look it up: %w", p.a.ref, cause, err)
 		}
 	}
+}
+
+// look is next, with no more of them at a time than there are settlers.
+func (p *pending) look(ctx context.Context) (c persistence.Commit, moved bool, err error) {
+	select {
+	case p.store.settlers <- struct{}{}:
+		defer func() { <-p.store.settlers }()
+	case <-ctx.Done():
+	}
+	return p.next(ctx)
 }
 
 // next reads the commit that follows the head of the append: only that one can be the
