@@ -53,8 +53,8 @@ func openBucket(ctx context.Context, nc *nats.Conn, c messages.Context, replicas
 // noPeers is JetStream's code for servers that have not found one another yet.
 const noPeers = 10005
 
-// passing reports whether an error is one that passes: there is no leader, or nobody
-// answers.
+// passing reports whether an error is one that passes: there is no leader, nobody answers,
+// or a lease was lost before its member had begun.
 func passing(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return api.ErrorCode == noPeers || api.Code == 503 && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabled && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabledForAccount

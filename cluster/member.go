@@ -251,8 +251,8 @@ func (m *Member) reincarnate(old *incarnation) *incarnation {
 }
 
 // Drain hands over to the other members what this one owns, and returns when it holds
-// nothing and they send it nothing any more, or with ctx's error. Requests are served all the while, at the new owners.
-// Where nobody could take over it does nothing.
+// nothing and they send it nothing any more, or with ctx's error. Requests are served all
+// the while, at the new owners. Where nobody could take over it does nothing.
 func (m *Member) Drain(ctx context.Context) error {
 	i := m.current.Load()
 	if !i.scene.Load().replaceable() {

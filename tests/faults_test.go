@@ -7,8 +7,6 @@ import (
 	"slices"
 	"syscall"
 	"time"
-
-	"github.com/nats-io/nats.go"
 )
 
 // A fault is one thing that is done to a stage, and undone after a while.
@@ -150,24 +148,20 @@ func (s *stage) revive() {
 
 // moveLeaders has those streams elect another leader whose leader can be reached.
 func (s *stage) moveLeaders() {
+	if len(s.servers) == 1 {
+		return // there is no other one
+	}
 	nc := s.core()
 	defer nc.Close()
 	for _, stream := range []string{"DEMO_LOG_0", "KV_DEMO_MEMBERS"} {
-		if len(s.servers) == 1 {
-			return // has no other one
-		}
 		answer, err := nc.Request("$JS.API.STREAM.LEADER.STEPDOWN."+stream, nil, 2*time.Second)
 		if err != nil {
 			s.t.Logf("%s kept its leader: %v", stream, err)
 			continue
 		}
-		s.check(stream, answer)
-	}
-}
-
-func (s *stage) check(stream string, answer *nats.Msg) {
-	var r struct{ Error *struct{ Description string } }
-	if err := json.Unmarshal(answer.Data, &r); err != nil || r.Error != nil {
-		s.t.Logf("%s kept its leader: %s", stream, answer.Data)
+		var r struct{ Error *struct{ Description string } }
+		if err := json.Unmarshal(answer.Data, &r); err != nil || r.Error != nil {
+			s.t.Logf("%s kept its leader: %s", stream, answer.Data)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ func serveNATS(config string) int {
 	if c.RoutePort != 0 {
 		// Without NoAdvertise clients would learn of ways around the lines that are cut.
 		o.Cluster = server.ClusterOpts{Name: "tests", Host: "127.0.0.1", Port: c.RoutePort, NoAdvertise: true, PingInterval: 2 * time.Second}
-		o.Routes = server.RoutesFromStr(joined(c.Routes))
+		o.Routes = server.RoutesFromStr("nats://" + strings.Join(c.Routes, ",nats://"))
 	}
 	s, err := server.NewServer(o)
 	if err != nil {
@@ -51,16 +52,6 @@ func serveNATS(config string) int {
 	s.Start()
 	s.WaitForShutdown()
 	return 0
-}
-
-func joined(routes []string) (text string) {
-	for i, r := range routes {
-		if i > 0 {
-			text += ","
-		}
-		text += "nats://" + r
-	}
-	return text
 }
 
 // A natsServer is one in a process.
