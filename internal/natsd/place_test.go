@@ -2,6 +2,7 @@ package natsd_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -27,7 +28,19 @@ func TestFolderOfAnother(t *testing.T) {
 
 	servers := startCluster(t, 3)
 	makeLog(t, connect(t, servers[0], natsd.Node), 3)
-	appendTo(t, connect(t, servers[0], natsd.Node), 1)
+	appendTo(t, connect(t, servers[0], natsd.Node), 3)
+	eventually(t, "every server has it", func() error {
+		log, err := stream(t, connect(t, servers[0], natsd.Node)).Stream(within(t), logName)
+		if err != nil {
+			return err
+		}
+		for _, r := range log.CachedInfo().Cluster.Replicas {
+			if !r.Current || r.Lag > 0 {
+				return fmt.Errorf("%s lags", r.Name)
+			}
+		}
+		return nil
+	})
 	member := servers[0].Config()
 	servers[0].Stop()
 	for _, change := range []func(*natsd.Config){
@@ -41,6 +54,15 @@ func TestFolderOfAnother(t *testing.T) {
 		wantIs(t, err, natsd.ErrWrongFolder)
 		wantText(t, err, `member "holdfast-1" of the cluster "holdfast"`)
 	}
+	looked := member // for damage, which can be done without the cluster
+	looked.Cluster, looked.CheckBlocksOf = nil, isLog
+	wantIs(t, refused(t, within(t), looked), natsd.ErrWrongFolder)
+	block := blocksOf(t, member)[0]
+	const seq = 4 * 8 // where it stands in a record, in bits
+	second := offsets(t, block)[1]
+	flipBit(t, block, second, seq+61)
+	wantIs(t, refused(t, within(t), looked), natsd.ErrDamagedBlock)
+	flipBit(t, block, second, seq+61)
 	start(t, member)
 }
 

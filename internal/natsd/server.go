@@ -86,10 +86,10 @@ func (s *Server) run(ctx context.Context) error {
 	if err := removeAdmin(s.cfg.DataDir); err != nil {
 		return err
 	}
-	if err := s.checkPlace(); err != nil {
+	if err := s.checkBlocks(ctx); err != nil {
 		return err
 	}
-	if err := s.checkBlocks(ctx); err != nil {
+	if err := s.checkPlace(); err != nil {
 		return err
 	}
 	o, err := s.options()
