@@ -97,7 +97,7 @@ func TestLoadOddAnswers(t *testing.T) {
 		"the last is another's":                {false, map[string]odd{last: headers("x", "9")}, holdfast.CodeUnavailable},
 		"the last has no sequence":             {false, map[string]odd{last: says(`x`)}, holdfast.CodeUnavailable},
 		"the last is refused":                  {false, map[string]odd{last: status("408", "Bad Request")}, holdfast.CodeUnavailable},
-		"replicated, the leader is refused":    {true, map[string]odd{leaderLast: refuses(codeNotAvailable)}, holdfast.CodeUnavailable},
+		"replicated, the leader is refused":    {true, map[string]odd{leaderLast: refuses(codeNotEnabled)}, holdfast.CodeUnavailable},
 		"replicated, the leader says nothing":  {true, map[string]odd{leaderLast: says(`{}`)}, holdfast.CodeUnavailable},
 		"only the leader has an earlier one":   {false, map[string]odd{at: none}, ""},
 		"nobody has an earlier one":            {false, map[string]odd{at: none, leaderAt: refuses(codeNoMessage)}, holdfast.CodeCorrupt},

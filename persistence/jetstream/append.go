@@ -32,8 +32,8 @@ type pending struct {
 	a      aggregate
 	after  persistence.Head
 	commit persistence.Commit
-	races  int     // how often it was sent again because another write was under way
-	since  *uint64 // the tick at which nobody took it
+	races  int // how often it was sent again because another write was under way
+	unled  wait
 	done   func(persistence.Head, error)
 }
 

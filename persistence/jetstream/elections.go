@@ -1,7 +1,9 @@
 package jetstream
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -46,8 +48,11 @@ func (s *Store) followElections(nc *nats.Conn) (err error) {
 // after the others had heard of the new one.
 const unsettled = 4
 
-// homeless is how many ticks an append waits for its stream to have a leader.
-const homeless = 5
+// maxUnled is for how many ticks a request waits for its stream to have a leader.
+const maxUnled = 5
+
+// A wait is that of a request for a leader. The zero wait has not begun.
+type wait struct{ since *uint64 }
 
 func (s *Store) elected(on *partition) {
 	on.settled.Store(s.clock.ticks() + unsettled)
@@ -79,7 +84,7 @@ func (s *Store) askAnew(on *partition, ticks uint64) {
 	for _, p := range s.reads.pipes {
 		s.giveUp(p, errElected, func(c caller, age uint64) bool {
 			r, ok := c.(*read)
-			return ok && (r.query.subject == on.leader || r.query.subject == on.info) && age >= ticks && r.wait(age)
+			return ok && r.query.leads == on && age >= ticks && r.wait(age)
 		})
 	}
 }
@@ -105,24 +110,41 @@ func (s *Store) giveUp(p *pipe, because error, which func(c caller, age uint64) 
 	}
 }
 
-// await sends an append again that nobody took, when there may be a leader again.
-func (p *pending) await(cause error) {
-	s := p.store
+// unled reports whether a server answers that there is no leader: of the stream, or of
+// JetStream itself, without whom a stream's does not answer either.
+func unled(m *nats.Msg) bool {
+	const most = 512 // of an error; in front of messages stands no text of their own
+	return bytes.Contains(m.Data[:min(len(m.Data), most)], fmt.Appendf(nil, `"err_code":%d,`, codeNotAvailable))
+}
+
+// await has a request sent again when there may be a leader, or reports that it has
+// waited long enough.
+func (s *Store) await(w *wait, send func()) bool {
 	now, next := s.clock.tick()
-	if p.since == nil {
-		p.since = &now
+	if w.since == nil {
+		w.since = &now
 	}
-	if !p.a.partition.replicated || now-*p.since > homeless {
-		p.done(p.after, p.a.unavailable("append to", cause))
-		return
+	if now-*w.since > maxUnled {
+		return false
 	}
 	s.settling.Go(func() {
 		select {
 		case <-next:
 		case <-s.ctx.Done():
 		}
-		if err := s.publishCommit(p); err != nil {
+		send()
+	})
+	return true
+}
+
+// await sends an append again that nobody took, when there may be a leader again.
+func (p *pending) await(cause error) {
+	again := p.a.partition.replicated && p.store.await(&p.unled, func() {
+		if err := p.store.publishCommit(p); err != nil {
 			p.done(p.after, err)
 		}
 	})
+	if !again {
+		p.done(p.after, p.a.unavailable("append to", cause))
+	}
 }

@@ -77,11 +77,19 @@ func (p *partition) directAt(seq uint64) query {
 }
 
 func (p *partition) leaderLast(subject string) query {
-	return query{subject: p.leader, body: []byte(`{"last_by_subj":"` + subject + `"}`), replicated: p.replicated}
+	return p.askLeader(p.leader, []byte(`{"last_by_subj":"`+subject+`"}`))
 }
 
 func (p *partition) leaderAt(seq uint64) query {
-	return query{subject: p.leader, body: sequenceRequest(seq), replicated: p.replicated}
+	return p.askLeader(p.leader, sequenceRequest(seq))
+}
+
+func (p *partition) askLeader(subject string, body []byte) query {
+	q := query{subject: subject, body: body, replicated: p.replicated}
+	if p.replicated {
+		q.leads = p
+	}
+	return q
 }
 
 func sequenceRequest(seq uint64) []byte {
@@ -265,7 +273,7 @@ func (s *Store) none(ctx context.Context, a aggregate) (bool, error) {
 
 // count gives the number of messages that the leader's index has of the aggregate.
 func (s *Store) count(ctx context.Context, a aggregate) (uint64, error) {
-	m, err := s.reads.one(ctx, query{subject: a.partition.info, body: []byte(`{"subjects_filter":"` + a.subject + `"}`), replicated: a.partition.replicated})
+	m, err := s.reads.one(ctx, a.partition.askLeader(a.partition.info, []byte(`{"subjects_filter":"`+a.subject+`"}`)))
 	if err != nil {
 		return 0, err
 	}

@@ -25,6 +25,8 @@ type query struct {
 	body    []byte
 	// replicated: several servers could answer, of which one is asked.
 	replicated bool
+	// leads, when set, is the partition whose leader alone answers.
+	leads *partition
 }
 
 // An answer to a query; tag is the asker's.
@@ -38,6 +40,9 @@ type answer struct {
 // knows a body's size beforehand, each query counts as the largest seen of late.
 type reads struct {
 	pipes []*pipe
+	// unled has a question asked again when there may be a leader, or reports that it has
+	// waited long enough.
+	unled func(w *wait, ask func()) bool
 
 	mu      sync.Mutex
 	turn    int // of the pipes
@@ -94,6 +99,7 @@ type read struct {
 	tag    int
 	again  int    // how often it was asked again
 	waited uint64 // for how many ticks before that
+	unled  wait
 	out    chan<- answer
 }
 
@@ -108,6 +114,9 @@ func (r *read) wait(ticks uint64) bool {
 }
 
 func (r *read) replied(m *nats.Msg) {
+	if r.query.leads != nil && unled(m) && r.from.unled(&r.unled, r.sendAgain) {
+		return
+	}
 	r.from.leave(r.weight, len(m.Data))
 	r.out <- answer{tag: r.tag, msg: m}
 }
@@ -115,10 +124,19 @@ func (r *read) replied(m *nats.Msg) {
 func (r *read) lost(err error) {
 	if errors.Is(err, errElected) || errors.Is(err, errSilent) {
 		r.again++
-		if err = r.send(); err == nil {
-			return
-		}
+		r.sendAgain()
+		return
 	}
+	r.fail(err)
+}
+
+func (r *read) sendAgain() {
+	if err := r.send(); err != nil {
+		r.fail(err)
+	}
+}
+
+func (r *read) fail(err error) {
 	r.from.leave(r.weight, unknown)
 	r.out <- answer{tag: r.tag, err: err}
 }

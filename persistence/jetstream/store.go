@@ -55,7 +55,7 @@ func (s *Store) start(cfg Config) error {
 	if s.publish, err = newPipe(cfg.Publish, cfg.ticks(cfg.AppendTimeout)); err != nil {
 		return err
 	}
-	s.reads = &reads{}
+	s.reads = &reads{unled: s.await}
 	for _, nc := range cfg.Read {
 		p, err := newPipe(nc, cfg.ticks(cfg.ReadTimeout))
 		if err != nil {

@@ -1,0 +1,43 @@
+package jetstream
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-run/holdfast"
+)
+
+// A question that JetStream has no leader for is asked again, but not for ever.
+func TestReadWithoutLeader(t *testing.T) {
+	on := newSite(t)
+	for _, c := range []struct {
+		refusals, most int
+		want           holdfast.Code
+	}{{2, 3, ""}, {1000, maxUnled + 2, holdfast.CodeUnavailable}} {
+		f := on.fake(t)
+		f.store.partitions[0].replicated = true
+		f.grow(1)
+		asked := 0
+		f.read = func(m *nats.Msg) bool {
+			if asked++; asked > c.refusals {
+				return true
+			}
+			f.respond(m, f.refusal(codeNotAvailable))
+			return false
+		}
+		loaded := make(chan result, 1)
+		go func() {
+			l, err := f.store.Load(t.Context(), fakeRef, "")
+			if err == nil && l.Head.Version != 1 {
+				err = fmt.Errorf("loaded %+v", l.Head)
+			}
+			loaded <- result{l.Head, err}
+		}()
+		// The slower they are, the more of the ticks are waited for.
+		if err := f.endTicking(loaded).err; holdfast.CodeOf(err) != c.want || asked < 2 || asked > c.most {
+			t.Errorf("asked %d times: %v; want at most %d and %q", asked, err, c.most, c.want)
+		}
+	}
+}
