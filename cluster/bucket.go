@@ -18,6 +18,10 @@ import (
 // been lost, or somebody removed it.
 var errLost = errors.New("the lease is lost")
 
+// errElected says that the register has a new leader, who answers nothing that the last one
+// was asked.
+var errElected = errors.New("the register has a new leader")
+
 // goneFor is how long it can be seen in the bucket that a record has expired.
 const goneFor = time.Minute
 
@@ -53,14 +57,14 @@ func openBucket(ctx context.Context, nc *nats.Conn, c messages.Context, replicas
 // noPeers is JetStream's code for servers that have not found one another yet.
 const noPeers = 10005
 
-// passing reports whether an error is one that passes: there is no leader, nobody answers,
-// or a lease was lost before its member had begun.
+// passing reports whether an error is one that passes: there is no leader, or a new one,
+// nobody answers, or a lease was lost before its member had begun.
 func passing(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return api.ErrorCode == noPeers || api.Code == 503 && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabled && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabledForAccount
 	}
 	for _, p := range []error{
-		jetstream.ErrNoStreamResponse, nats.ErrNoResponders, nats.ErrTimeout, context.DeadlineExceeded, errLost,
+		jetstream.ErrNoStreamResponse, nats.ErrNoResponders, nats.ErrTimeout, context.DeadlineExceeded, errLost, errElected,
 		nats.ErrDisconnected, nats.ErrReconnectBufExceeded, nats.ErrConnectionReconnecting,
 	} {
 		if errors.Is(err, p) {
@@ -165,6 +169,16 @@ func (b *bucket) last(ctx context.Context, id string) (revision uint64, err erro
 		return 0, errLost
 	}
 	return answer.Message.Seq, nil
+}
+
+// onElection has f called whenever the register has a new leader, until stop. Whoever may
+// not listen hears of none.
+func (b *bucket) onElection(f func()) (stop func()) {
+	sub, err := b.nc.Subscribe("$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.KV_"+b.name, func(*nats.Msg) { f() })
+	if err != nil {
+		return func() {} // the connection has ended, of which others tell
+	}
+	return func() { _ = sub.Unsubscribe() }
 }
 
 // A change is what a watch tells of one key.

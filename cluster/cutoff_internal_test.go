@@ -126,3 +126,49 @@ func TestStopWhileComingBack(t *testing.T) {
 	eventually(t, "the old one has ended", func() bool { return len(was.scene.Load().members) == 0 })
 	r.stop(m)
 }
+
+// What the register's last leader was asked, nobody answers. The lease is renewed as soon as
+// there is another.
+func TestElectionOfRegister(t *testing.T) {
+	r := startRing(t)
+	proxy, cut := r.through()
+	m := r.member(cut, func(c *Config) { c.Lease = 6 * time.Second })
+	i := m.current.Load()
+	proxy.LoseRequests()
+	begun := make(chan uint64, 100)
+	i.lease.mu.Lock()
+	i.lease.fill = func(*record) { begun <- i.lease.revision }
+	i.lease.mu.Unlock()
+	was := <-begun
+	<-time.After(100 * time.Millisecond) // the record is sent, and lost
+	proxy.Release()
+	lost := time.Now()
+	if err := m.bucket.nc.Publish("$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.KV_"+m.bucket.name, nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the lease is renewed", func() bool { return i.lease.last() > was })
+	if took := time.Since(lost); took > 1500*time.Millisecond { // the attempt would take 1.9 s
+		t.Errorf("it is renewed %v after the election", took)
+	}
+}
+
+// The server that keeps a node's watch dies, and the watch tells nothing any more.
+func TestDeadWatch(t *testing.T) {
+	r := startRing(t)
+	m := r.member(func(c *Config) { c.Lease = 6 * time.Second })
+	register, err := m.bucket.js.Stream(t.Context(), "KV_"+m.bucket.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range register.ConsumerNames(t.Context()).Name() {
+		if err := register.DeleteConsumer(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	died := time.Now()
+	revision := m.current.Load().scene.Load().revision
+	eventually(t, "it hears again", func() bool { return m.current.Load().scene.Load().revision > revision })
+	if took := time.Since(died); took > 9*time.Second { // it would be told everything anew after 18 s
+		t.Errorf("it hears again after %v", took)
+	}
+}

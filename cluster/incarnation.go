@@ -131,28 +131,38 @@ func (i *incarnation) look(reg *register, begun chan<- error) {
 	alls, ones := make(chan []change), make(chan change)
 	status := i.bucket.nc.StatusChanged(nats.CONNECTED, nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
 	defer i.bucket.nc.RemoveStatusListener(status)
+	elected := make(chan struct{}, 1)
+	defer i.bucket.onElection(func() { poke(elected) })()
 	again := make(chan struct{}, 1)
 	i.workers.Go(func() { i.watch(alls, ones, again) })
-	period := time.NewTicker(lookAgain * i.lease.record.Lease)
+	lease := i.lease.record.Lease
+	period, beat, itself := time.NewTicker(lookAgain*lease), time.NewTicker(lease/renewAfter), time.NewTimer(time.Hour)
 	defer period.Stop()
-	itself := time.NewTimer(time.Hour)
+	defer beat.Stop()
 	defer itself.Stop()
-	first := true
+	var own echo
 	for {
 		select {
 		case all := <-alls:
+			own.lost = false
 			reg.replace(all, i.now())
 			for _, c := range all {
 				i.heed(c)
 			}
-			if first {
-				first = false
+			if begun != nil {
 				begun <- i.enter(reg)
+				begun = nil
 			}
 		case c := <-ones:
 			reg.apply(c, i.now())
 			i.heed(c)
 		case <-itself.C:
+		case <-elected:
+			i.lease.elected()
+		case <-beat.C:
+			if own.missing(reg.revision, i.lease.last()) {
+				poke(again)
+			}
 		case now := <-status:
 			i.lease.linked.Store(now == nats.CONNECTED)
 			poke(again)
@@ -162,11 +172,32 @@ func (i *incarnation) look(reg *register, begun chan<- error) {
 		case <-i.over.Done():
 			return
 		}
-		members, next := reg.members(i.now())
-		i.show(newView(i.id, reg.revision, members))
-		if !next.IsZero() {
-			itself.Reset(max(next.Sub(i.now()), time.Millisecond))
-		}
+		i.showAll(reg, itself)
+	}
+}
+
+// An echo is what a node hears of its own records. When there is none, its watch was kept by
+// a server that has gone, and tells nothing of the others either.
+type echo struct {
+	written uint64
+	lost    bool // and the register is being read again
+}
+
+// missing reports, once until the register has been read again, that what had been written
+// at the last call is not heard yet.
+func (e *echo) missing(heard, written uint64) bool {
+	missing := heard < e.written && !e.lost
+	e.lost = e.lost || missing
+	e.written = written
+	return missing
+}
+
+// showAll shows what is there, and has itself fire when that will have changed.
+func (i *incarnation) showAll(reg *register, itself *time.Timer) {
+	members, next := reg.members(i.now())
+	i.show(newView(i.id, reg.revision, members))
+	if !next.IsZero() {
+		itself.Reset(max(next.Sub(i.now()), time.Millisecond))
 	}
 }
 

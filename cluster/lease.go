@@ -22,8 +22,10 @@ type lease struct {
 	spell  atomic.Pointer[spell]
 
 	mu       sync.Mutex
-	record   record // as it is to be
-	revision uint64 // of the last one that was written
+	record   record                  // as it is to be
+	revision uint64                  // of the last one that was written
+	attempt  context.CancelCauseFunc // ends the one that is under way
+	hasty    time.Time               // attempts are short until then
 }
 
 // Of the length of a lease: after which part it is renewed, how long one attempt may
@@ -31,12 +33,13 @@ type lease struct {
 const (
 	renewAfter = 5
 	tryFor     = 3
+	tryHastily = 10
 	retryAfter = 20
 	relyOn     = 6 // five of six parts
 )
 
 func newLease(b *bucket, r record, now func() time.Time, fill func(*record)) *lease {
-	l := &lease{bucket: b, now: now, fill: fill, record: r, kick: make(chan struct{}, 1)}
+	l := &lease{bucket: b, now: now, fill: fill, record: r, kick: make(chan struct{}, 1), attempt: func(error) {}}
 	l.until.Store(&time.Time{})
 	l.sent.Store(&time.Time{})
 	l.linked.Store(true)
@@ -90,15 +93,37 @@ func (l *lease) change(f func(*record)) {
 	}
 }
 
+// elected says that the register has a new leader: what is being written may have reached
+// the last one, and so may the next for a while, of which nobody hears any more.
+func (l *lease) elected() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hasty = l.now().Add(l.record.Lease / tryFor)
+	l.attempt(errElected)
+}
+
+// last is the revision of the record that was written last, 0 before the first.
+func (l *lease) last() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.revision
+}
+
 // renew writes the record once. errLost says that the lease is over for good.
 func (l *lease) renew(ctx context.Context) error {
+	sent := l.now()
 	l.mu.Lock()
 	l.fill(&l.record)
-	r, revision := l.record, l.revision
+	r, revision, limit := l.record, l.revision, l.record.Lease/tryFor
+	if sent.Before(l.hasty) {
+		limit = r.Lease / tryHastily
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	l.attempt = end
 	l.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, r.Lease/tryFor)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	sent := l.now()
 	written, err := l.bucket.put(ctx, &r, revision)
 	if errors.Is(err, errLost) && revision > 0 {
 		// Perhaps it is one of ours that was not answered. Nobody else writes this record,
@@ -108,6 +133,9 @@ func (l *lease) renew(ctx context.Context) error {
 			sent = l.now()
 			written, err = l.bucket.put(ctx, &r, last)
 		}
+	}
+	if errors.Is(context.Cause(ctx), errElected) && err != nil {
+		return errElected
 	}
 	if err != nil {
 		return err
