@@ -33,7 +33,7 @@ type lease struct {
 const (
 	renewAfter = 5
 	tryFor     = 3
-	tryHastily = 10
+	tryHastily = 20
 	retryAfter = 20
 	relyOn     = 6 // five of six parts
 )

@@ -115,15 +115,19 @@ func makeLog(t *testing.T, nc *nats.Conn, replicas int) jetstream.Stream {
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
 	for {
-		log, err := stream(t, nc).CreateStream(ctx, jetstream.StreamConfig{
+		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
+		log, err := stream(t, nc).CreateStream(attempt, jetstream.StreamConfig{
 			Name: logName, Subjects: []string{demo + ".log.0.>"}, Replicas: replicas,
 		})
+		cancel()
 		if err == nil {
 			return log
 		}
 		// On a busy machine a server may seem offline to the one that places the replicas.
 		const noPeers = 10005
-		if api, ok := errors.AsType[*jetstream.APIError](err); !ok || api.ErrorCode != noPeers || ctx.Err() != nil {
+		// An answer gets lost when JetStream has a new leader.
+		api, ok := errors.AsType[*jetstream.APIError](err)
+		if lost := errors.Is(err, context.DeadlineExceeded); !lost && (!ok || api.ErrorCode != noPeers) || ctx.Err() != nil {
 			t.Fatalf("create log: %v", err)
 		}
 		<-again.C

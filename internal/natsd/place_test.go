@@ -2,7 +2,6 @@ package natsd_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -29,18 +28,8 @@ func TestFolderOfAnother(t *testing.T) {
 	servers := startCluster(t, 3)
 	makeLog(t, connect(t, servers[0], natsd.Node), 3)
 	appendTo(t, connect(t, servers[0], natsd.Node), 3)
-	eventually(t, "every server has it", func() error {
-		log, err := stream(t, connect(t, servers[0], natsd.Node)).Stream(within(t), logName)
-		if err != nil {
-			return err
-		}
-		for _, r := range log.CachedInfo().Cluster.Replicas {
-			if !r.Current || r.Lag > 0 {
-				return fmt.Errorf("%s lags", r.Name)
-			}
-		}
-		return nil
-	})
+	js := stream(t, connect(t, servers[0], natsd.Node))
+	eventually(t, "every server has it", func() error { return lag(t, js) })
 	member := servers[0].Config()
 	servers[0].Stop()
 	for _, change := range []func(*natsd.Config){

@@ -50,8 +50,8 @@ type Server struct {
 }
 
 // Start runs a server and returns it as soon as clients can connect and
-// JetStream answers; a member of a cluster therefore waits for a majority. It
-// waits as long as ctx allows (though it does not interrupt the recovery of
+// JetStream answers; a member of a cluster therefore waits for a majority, and for a
+// while to have what the others have. It waits as long as ctx allows (though it does not interrupt the recovery of
 // what is stored), and on an error it leaves nothing behind but files. ctx has
 // no part in the server's life afterwards.
 //
@@ -110,6 +110,9 @@ func (s *Server) run(ctx context.Context) error {
 		return err
 	}
 	if err := s.checkRecovered(); err != nil {
+		return err
+	}
+	if err := s.awaitCurrent(ctx); err != nil {
 		return err
 	}
 	s.log.setStarted()
