@@ -3,12 +3,15 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/url"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/persistence/persistencetest"
 )
@@ -171,4 +174,35 @@ func TestDeadWatch(t *testing.T) {
 	if took := time.Since(died); took > 9*time.Second { // it would be told everything anew after 18 s
 		t.Errorf("it hears again after %v", took)
 	}
+}
+
+// A node that has written nothing to the register for longer than a deposed leader may not
+// notice cannot tell whether it is linked, though its lease is good.
+func TestNotFresh(t *testing.T) {
+	r := startRing(t)
+	var ahead atomic.Int64
+	m := r.member(func(c *Config) {
+		c.Lease = 30 * time.Second
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	if err := m.Linked(); err != nil {
+		t.Fatal(err)
+	}
+	ahead.Store(int64(freshFor))
+	if err := m.Linked(); !errors.Is(err, holdfast.ErrUnavailable) || !m.current.Load().linked() {
+		t.Errorf("got %v, linked is %v", err, m.current.Load().linked())
+	}
+}
+
+// Whoever has lost its lease does not rely on it for another moment.
+func TestLostLease(t *testing.T) {
+	r := startRing(t)
+	m := r.member(func(c *Config) { c.Lease = 3 * time.Second })
+	i := m.current.Load()
+	eventually(t, "its record is gone", func() bool { return m.bucket.remove(t.Context(), i.id, i.lease.last()) == nil })
+	<-i.over.Done()
+	if i.lease.good() {
+		t.Error("it relies on its lease")
+	}
+	eventually(t, "it is back", func() bool { return m.current.Load() != i && m.Linked() == nil })
 }

@@ -45,6 +45,13 @@ func (s *silent) set(on bool) {
 	}
 }
 
+// holds counts what waits.
+func (s *silent) holds() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.held)
+}
+
 func alone(t *testing.T) (*Member, *silent) {
 	t.Helper()
 	r := startRing(t)

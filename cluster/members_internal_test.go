@@ -57,3 +57,17 @@ func TestThreeMembers(t *testing.T) {
 		t.Errorf("%d are active, want 60: each on one member", active)
 	}
 }
+
+// What nodes advertise may be the same for all of them: none is taken for an earlier life of
+// another.
+func TestSameAdvertisedAddress(t *testing.T) {
+	r := startRing(t)
+	behind := func(c *Config) { c.Advertise = "127.0.0.1:1" }
+	one := r.member(behind)
+	was := one.current.Load()
+	two := r.member(behind)
+	eventually(t, "both see two", func() bool { return sees(one, 2) && sees(two, 2) })
+	if one.current.Load() != was {
+		t.Error("the first one had to come back")
+	}
+}

@@ -136,3 +136,42 @@ func TestJoinAndLeaveUnderLoad(t *testing.T) {
 	}
 	t.Logf("p99 alone %v, with a join %v, with a leave %v", calm, joined, left)
 }
+
+// Some aggregates cannot go, since the log does not answer: the others move without them.
+func TestStragglers(t *testing.T) {
+	r := startRing(t)
+	one := r.member()
+	l := r.load(1, one)
+	l.pause(1)
+	l.stop()
+	l.workers.Wait()
+	const stuck = 10
+	r.store.set(true)
+	var waiting sync.WaitGroup
+	for i := range stuck {
+		waiting.Go(func() {
+			if _, err := one.Send(t.Context(), account(i), &bankpb.Deposit{Amount: 1}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	eventually(t, "all wait for the log", func() bool { return r.store.holds() == stuck })
+	two := r.member()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for i := stuck; i < accounts; i++ {
+		if _, err := two.View(ctx, account(i)); err != nil {
+			t.Fatalf("%s: %v", account(i), err)
+		}
+	}
+	r.store.set(false)
+	waiting.Wait()
+	for i := range stuck {
+		if _, err := two.View(ctx, account(i)); err != nil {
+			t.Errorf("%s: %v", account(i), err)
+		}
+	}
+	if one.Stats().Active == 0 || two.Stats().Active == 0 {
+		t.Error("nothing has moved")
+	}
+}

@@ -233,6 +233,25 @@ func TestStopWaits(t *testing.T) {
 	check(t, "version", w.version(t, "slow"), 2)
 }
 
+// What the server had sent before the stop is executed, though it has not been looked at yet.
+func TestStopTakesWhatWasSent(t *testing.T) {
+	t.Parallel()
+	const n = 3000
+	var conn *nats.Conn
+	w := setup(t, func(c *gateway.Config) { conn = c.Conn })
+	all := w.post(t, n, "bank.get.account.nobody", "")
+	if err := w.client.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.gateway.Stop(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Drain(); err != nil {
+		t.Fatal(err)
+	}
+	check(t, "answers", fmt.Sprint(collect(t, all, n)), fmt.Sprintf("map[404:%d]", n))
+}
+
 func TestStopThatMayNotWait(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
