@@ -41,3 +41,28 @@ func TestReadWithoutLeader(t *testing.T) {
 		}
 	}
 }
+
+// An append that nobody takes is sent again, but not for ever, and is then known to be
+// nowhere.
+func TestAppendWithoutLeader(t *testing.T) {
+	on := newSite(t)
+	for _, c := range []struct {
+		refusals, most int
+		want           holdfast.Code
+	}{{2, 3, ""}, {1000, maxUnled + 2, holdfast.CodeUnavailable}} {
+		f := on.fake(t)
+		f.store.partitions[0].replicated = true
+		sent := 0
+		f.publish = func(m *nats.Msg) {
+			if sent++; sent > c.refusals {
+				f.accept(m)
+				return
+			}
+			f.send(m, nil, nats.Header{"Status": {"503"}})
+		}
+		appended := f.begin(f.head())
+		if err := f.endTicking(appended).err; holdfast.CodeOf(err) != c.want || sent < 2 || sent > c.most {
+			t.Errorf("sent %d times: %v; want at most %d and %q", sent, err, c.most, c.want)
+		}
+	}
+}
