@@ -85,7 +85,7 @@ func (s *tale) reread(p *player) {
 // join has a machine enter the register. What it has read may be old when it does.
 func (s *tale) join(machine int) {
 	s.born++
-	p := &player{register: newRegister(), view: &view{}, enterAt: s.tick + s.dice.IntN(taleLease/2)}
+	p := &player{register: newRegister(nil), view: &view{}, enterAt: s.tick + s.dice.IntN(taleLease/2)}
 	p.record = record{ID: fmt.Sprintf("%x-%d", s.dice.Uint32(), s.born), Address: fmt.Sprint(machine), State: stateUp, Lease: taleLease * time.Second}
 	p.record.Types = [][]string{{"a", "b"}, {"a", "b"}, {"a"}, nil}[s.dice.IntN(4)]
 	s.reread(p)

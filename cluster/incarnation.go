@@ -27,6 +27,7 @@ type incarnation struct {
 	now        func() time.Time
 	bucket     *bucket
 	lease      *lease
+	register   *register // of the worker who looks, while there is one
 	system     *actor.ActorSystem
 	host       *actors.Host
 
@@ -72,7 +73,8 @@ const (
 func (m *Member) incarnate(ctx context.Context) (*incarnation, error) {
 	c := m.config
 	i := &incarnation{
-		id: c.NewID(), run: m.run, advertised: c.Advertise != "", asked: m.ask, log: c.Host.Log, now: c.Now, bucket: m.bucket, moves: make(chan *view, 1), joined: make(chan struct{}),
+		id: c.NewID(), run: m.run, advertised: c.Advertise != "", asked: m.ask, log: c.Host.Log, now: c.Now, bucket: m.bucket,
+		register: newRegister(m.register), moves: make(chan *view, 1), joined: make(chan struct{}),
 		system: actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return quiet(c.Host.Log) })),
 	}
 	i.scene.Store(&scene{view: &view{}, changed: make(chan struct{})})
@@ -95,16 +97,17 @@ func (m *Member) incarnate(ctx context.Context) (*incarnation, error) {
 		}
 	}
 	if err := i.join(ctx, r); err != nil {
-		return nil, errors.Join(err, i.close(ctx, err))
+		err = errors.Join(err, i.close(ctx, err))
+		m.register = i.register
+		return nil, err
 	}
 	return i, nil
 }
 
 func (i *incarnation) join(ctx context.Context, r record) error {
-	reg := newRegister()
 	begun := make(chan error, 1)
 	i.lease = newLease(i.bucket, r, i.now, i.count())
-	i.workers.Go(func() { i.look(reg, begun) })
+	i.workers.Go(func() { i.look(i.register, begun) })
 	select {
 	case err := <-begun:
 		if err != nil {

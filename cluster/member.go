@@ -76,13 +76,14 @@ type Member struct {
 	asked  chan struct{}
 	asking sync.Once
 
-	current atomic.Pointer[incarnation]
-	running context.Context // ends when the member is to stop
-	cancel  context.CancelFunc
-	living  sync.WaitGroup // what puts one incarnation in the place of another
-	workers sync.WaitGroup
-	stop    sync.Once
-	stopErr error
+	current  atomic.Pointer[incarnation]
+	register *register       // of the incarnation before
+	running  context.Context // ends when the member is to stop
+	cancel   context.CancelFunc
+	living   sync.WaitGroup // what puts one incarnation in the place of another
+	workers  sync.WaitGroup
+	stop     sync.Once
+	stopErr  error
 }
 
 // mostWaiting bounds the requests that wait for an aggregate to move: beyond it they are
@@ -233,6 +234,7 @@ func (m *Member) reincarnate(old *incarnation) *incarnation {
 	now, cancel := context.WithCancel(m.running)
 	cancel() // what it has not answered by now it may not answer any more
 	_ = old.close(now, context.Cause(old.over))
+	m.register = old.register
 	for m.running.Err() == nil {
 		ctx, cancel := context.WithTimeout(m.running, 2*m.config.Lease)
 		next, err := m.incarnate(ctx)

@@ -10,7 +10,8 @@ import (
 // A register is the bucket as one node knows it. It reads no clock.
 type register struct {
 	entries  map[string]*entry
-	revision uint64 // all changes up to here have been applied
+	revision uint64            // all changes up to here have been applied
+	before   map[string]*entry // of the last one, which had them when they were heard of
 }
 
 type entry struct {
@@ -20,7 +21,15 @@ type entry struct {
 	expired  bool      // the bucket says so
 }
 
-func newRegister() *register { return &register{entries: map[string]*entry{}} }
+// newRegister makes one that knows nothing but when this node has heard of what stood in the
+// last one that it had, if any: what is not renewed is not heard of anew.
+func newRegister(last *register) *register {
+	r := &register{entries: map[string]*entry{}}
+	if last != nil {
+		r.before = last.entries
+	}
+	return r
+}
 
 // replace takes everything that is there. What is not among it has gone; but if it is
 // older than what is known, as a replica tells it that lags behind, it is left.
@@ -54,6 +63,9 @@ func (r *register) take(c change, now time.Time) {
 	e := r.entries[c.id]
 	switch {
 	case c.record != nil:
+		if b := r.before[c.id]; b != nil && b.revision == c.revision {
+			now = b.seen
+		}
 		r.entries[c.id] = &entry{record: *c.record, revision: c.revision, seen: now}
 	case e == nil:
 	case c.expired:

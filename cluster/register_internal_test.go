@@ -21,7 +21,7 @@ type desk struct {
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
-	return &desk{register: newRegister(), t: t, now: noon}
+	return &desk{register: newRegister(nil), t: t, now: noon}
 }
 
 func put(id string, revision uint64) change {
@@ -77,6 +77,24 @@ func TestRegisterTakesChanges(t *testing.T) {
 	d.want(8, "b5 c4", 0)
 	d.at(1000)
 	d.want(8, "b5 c4", 0) // nobody has said that they are gone
+}
+
+// A node that comes back as a new member has not heard anew of what has not been renewed
+// meanwhile.
+func TestRegisterRemembers(t *testing.T) {
+	d := newDesk(t)
+	d.at(0, put("a", 1), put("b", 2))
+	d.register = newRegister(d.register)
+	d.now = noon.Add(2 * time.Second)
+	d.all(put("a", 1), put("b", 4))
+	d.at(2, expired("a", 5), expired("b", 6))
+	d.want(6, "a1 b4", 3)
+	d.at(3)
+	d.want(6, "b4", 5)
+	d.register = newRegister(d.register) // of another bucket, which is at its beginning
+	d.all(put("b", 1))
+	d.at(3, expired("b", 2))
+	d.want(2, "b1", 6)
 }
 
 // An expired member is there until its lease is over by this node's clock, too.

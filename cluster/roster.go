@@ -57,7 +57,7 @@ func ReadRoster(ctx context.Context, nc *nats.Conn, c messages.Context) (*Roster
 	} else if err != nil {
 		return nil, fmt.Errorf("read register: %w", err)
 	}
-	reg, ro := newRegister(), &Roster{bucket: b, renewed: map[string]time.Time{}}
+	reg, ro := newRegister(nil), &Roster{bucket: b, renewed: map[string]time.Time{}}
 	reading, enough := context.WithCancel(ctx)
 	defer enough()
 	err = b.watch(reading, func(all []change) {
