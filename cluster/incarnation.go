@@ -166,11 +166,13 @@ func (i *incarnation) look(reg *register, begun chan<- error) {
 			if own.missing(reg.revision, i.lease.last()) {
 				poke(again)
 			}
+			if i.lease.good() { // the register can be written
+				i.removeSilent(reg.silent(i.now()))
+			}
 		case now := <-status:
 			i.lease.linked.Store(now == nats.CONNECTED)
 			poke(again)
 		case <-period.C:
-			i.removeSilent(reg.silent(i.now()))
 			poke(again)
 		case <-i.over.Done():
 			return

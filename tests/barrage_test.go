@@ -138,6 +138,15 @@ func (b *barrage) allSucceeded(shots []shot) {
 	}
 }
 
+// tell logs what was answered later than a time after since, or not with success.
+func (b *barrage) tell(shots []shot, since time.Time, late time.Duration) {
+	for _, s := range shots {
+		if done := s.done.Sub(since); done > late && (s.status != 0 || s.done.Sub(s.sent) > time.Second) {
+			b.t.Logf("k-%d: sent after %v, answered %v later with %d %s", s.account, s.sent.Sub(since), s.done.Sub(s.sent), s.status, s.message)
+		}
+	}
+}
+
 // outage is the longest time from since to the first success of an account that was sent
 // after it, and which accounts waited longer than a while.
 func outage(shots []shot, since time.Time) (longest time.Duration, waited map[int]bool) {

@@ -129,6 +129,7 @@ func TestLeaderCrash(t *testing.T) {
 				log, reg, read, len(waited), longest)
 			if raw := max(log, reg, read, stageLease); longest > raw+time.Second+slack {
 				t.Errorf("want %v at the most", raw+time.Second+slack)
+				b.tell(shots, killed, raw+time.Second)
 			}
 			s.start("n2")
 			s.verify()
