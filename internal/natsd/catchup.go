@@ -24,15 +24,11 @@ func (s *Server) awaitCurrent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	nc, err := s.Connect(Node)
+	js, err := s.openJetStream()
 	if err != nil {
 		return err
 	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return fmt.Errorf("open JetStream: %w", err)
-	}
+	defer js.Conn().Close()
 	limited, cancel := context.WithTimeout(ctx, catchUp)
 	defer cancel()
 	for _, folder := range folders {

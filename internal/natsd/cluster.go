@@ -212,15 +212,11 @@ const (
 // answers as soon as there is a majority, and it also makes streams with
 // replicas on members that are away.
 func (s *Server) awaitReplicas(ctx context.Context) error {
-	nc, err := s.Connect(Node)
+	js, err := s.openJetStream()
 	if err != nil {
 		return err
 	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return fmt.Errorf("open JetStream: %w", err)
-	}
+	defer js.Conn().Close()
 	return s.poll(ctx, func(ctx context.Context) error {
 		return probeReplicas(ctx, js, min(s.clusterSize(), 5))
 	})

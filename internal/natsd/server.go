@@ -51,9 +51,9 @@ type Server struct {
 
 // Start runs a server and returns it as soon as clients can connect and
 // JetStream answers; a member of a cluster therefore waits for a majority, and for a
-// while to have what the others have. It waits as long as ctx allows (though it does not interrupt the recovery of
-// what is stored), and on an error it leaves nothing behind but files. ctx has
-// no part in the server's life afterwards.
+// while to have what the others have. It waits as long as ctx allows (though it does not
+// interrupt the recovery of what is stored), and on an error it leaves nothing
+// behind but files. ctx has no part in the server's life afterwards.
 //
 // The error is [ErrFolderInUse] when another server owns the folder,
 // [ErrWrongFolder] when it is not this server's, syscall.EADDRINUSE when a port
@@ -165,6 +165,20 @@ func (s *Server) options() (*server.Options, error) {
 	return o, nil
 }
 
+// openJetStream gives JetStream in CORE, on a connection that the caller closes.
+func (s *Server) openJetStream() (jetstream.JetStream, error) {
+	nc, err := s.Connect(Node)
+	if err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("open JetStream: %w", err)
+	}
+	return js, nil
+}
+
 // awaitJetStream returns when JetStream answers in CORE.
 func (s *Server) awaitJetStream(ctx context.Context) error {
 	select {
@@ -172,15 +186,11 @@ func (s *Server) awaitJetStream(ctx context.Context) error {
 		return err
 	default:
 	}
-	nc, err := s.Connect(Node)
+	js, err := s.openJetStream()
 	if err != nil {
 		return err
 	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return fmt.Errorf("open JetStream: %w", err)
-	}
+	defer js.Conn().Close()
 	return s.poll(ctx, func(ctx context.Context) error {
 		_, err := js.AccountInfo(ctx)
 		return err

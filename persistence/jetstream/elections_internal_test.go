@@ -9,13 +9,17 @@ import (
 	"github.com/holdfast-run/holdfast"
 )
 
+// unledCases are how often there is no leader, how often it may be asked or sent at most, and
+// what comes of it.
+var unledCases = []struct {
+	refusals, most int
+	want           holdfast.Code
+}{{2, 3, ""}, {1000, maxUnled + 2, holdfast.CodeUnavailable}}
+
 // A question that JetStream has no leader for is asked again, but not for ever.
 func TestReadWithoutLeader(t *testing.T) {
 	on := newSite(t)
-	for _, c := range []struct {
-		refusals, most int
-		want           holdfast.Code
-	}{{2, 3, ""}, {1000, maxUnled + 2, holdfast.CodeUnavailable}} {
+	for _, c := range unledCases {
 		f := on.fake(t)
 		f.store.partitions[0].replicated = true
 		f.grow(1)
@@ -46,10 +50,7 @@ func TestReadWithoutLeader(t *testing.T) {
 // nowhere.
 func TestAppendWithoutLeader(t *testing.T) {
 	on := newSite(t)
-	for _, c := range []struct {
-		refusals, most int
-		want           holdfast.Code
-	}{{2, 3, ""}, {1000, maxUnled + 2, holdfast.CodeUnavailable}} {
+	for _, c := range unledCases {
 		f := on.fake(t)
 		f.store.partitions[0].replicated = true
 		sent := 0
