@@ -77,6 +77,7 @@ func (m *Member) incarnate(ctx context.Context) (*incarnation, error) {
 		register: newRegister(m.register), moves: make(chan *view, 1), joined: make(chan struct{}),
 		system: actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return quiet(c.Host.Log) })),
 	}
+	m.register = i.register
 	i.scene.Store(&scene{view: &view{}, changed: make(chan struct{})})
 	i.over, i.end = context.WithCancelCause(context.Background())
 	host := c.Host
@@ -97,9 +98,7 @@ func (m *Member) incarnate(ctx context.Context) (*incarnation, error) {
 		}
 	}
 	if err := i.join(ctx, r); err != nil {
-		err = errors.Join(err, i.close(ctx, err))
-		m.register = i.register
-		return nil, err
+		return nil, errors.Join(err, i.close(ctx, err))
 	}
 	return i, nil
 }

@@ -77,7 +77,7 @@ type Member struct {
 	asking sync.Once
 
 	current  atomic.Pointer[incarnation]
-	register *register       // of the incarnation before
+	register *register       // of the last incarnation
 	running  context.Context // ends when the member is to stop
 	cancel   context.CancelFunc
 	living   sync.WaitGroup // what puts one incarnation in the place of another
@@ -234,7 +234,6 @@ func (m *Member) reincarnate(old *incarnation) *incarnation {
 	now, cancel := context.WithCancel(m.running)
 	cancel() // what it has not answered by now it may not answer any more
 	_ = old.close(now, context.Cause(old.over))
-	m.register = old.register
 	for m.running.Err() == nil {
 		ctx, cancel := context.WithTimeout(m.running, 2*m.config.Lease)
 		next, err := m.incarnate(ctx)

@@ -26,7 +26,9 @@ type entry struct {
 func newRegister(last *register) *register {
 	r := &register{entries: map[string]*entry{}}
 	if last != nil {
-		r.before = last.entries
+		if r.before = last.entries; len(r.before) == 0 { // it has not come to read anything
+			r.before = last.before
+		}
 	}
 	return r
 }

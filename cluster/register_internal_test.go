@@ -84,7 +84,7 @@ func TestRegisterTakesChanges(t *testing.T) {
 func TestRegisterRemembers(t *testing.T) {
 	d := newDesk(t)
 	d.at(0, put("a", 1), put("b", 2))
-	d.register = newRegister(d.register)
+	d.register = newRegister(newRegister(d.register)) // the second life ended before it began
 	d.now = noon.Add(2 * time.Second)
 	d.all(put("a", 1), put("b", 4))
 	d.at(2, expired("a", 5), expired("b", 6))
