@@ -113,10 +113,12 @@ func (s *Store) giveUp(p *pipe, because error, which func(c caller, age uint64) 
 var notAvailable = fmt.Appendf(nil, `"err_code":%d,`, codeNotAvailable)
 
 // unled reports whether a server answers that there is no leader: of the stream, or of
-// JetStream itself, without whom a stream's does not answer either.
+// JetStream itself, without whom a stream's does not answer either. Or that it knows of no
+// replica: of those that begin or end to answer, word goes from server to server.
 func unled(m *nats.Msg) bool {
 	const most = 512 // of an error; in front of messages stands no text of their own
-	return bytes.Contains(m.Data[:min(len(m.Data), most)], notAvailable)
+	return len(m.Data) == 0 && m.Header.Get("Status") == "503" ||
+		bytes.Contains(m.Data[:min(len(m.Data), most)], notAvailable)
 }
 
 // await has a request sent again when there may be a leader, or reports that it has

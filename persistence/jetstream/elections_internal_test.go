@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -18,23 +19,35 @@ var unledCases = []struct {
 
 // A question that JetStream has no leader for is asked again, but not for ever.
 func TestReadWithoutLeader(t *testing.T) {
+	testUnledRead(t, "leader", func(f *fake, m *nats.Msg) { f.respond(m, f.refusal(codeNotAvailable)) })
+}
+
+// So is one for which the asked server knows of no replica.
+func TestReadWithoutReplica(t *testing.T) {
+	testUnledRead(t, "direct", func(f *fake, m *nats.Msg) { f.send(m, nil, nats.Header{"Status": {"503"}}) })
+}
+
+func testUnledRead(t *testing.T, of string, refuse func(*fake, *nats.Msg)) {
 	on := newSite(t)
 	for _, c := range unledCases {
 		f := on.fake(t)
 		f.store.partitions[0].replicated = true
-		f.grow(1)
+		f.grow(2)
 		asked := 0
 		f.read = func(m *nats.Msg) bool {
+			if !strings.HasSuffix(m.Subject, of) {
+				return true
+			}
 			if asked++; asked > c.refusals {
 				return true
 			}
-			f.respond(m, f.refusal(codeNotAvailable))
+			refuse(f, m)
 			return false
 		}
 		loaded := make(chan result, 1)
 		go func() {
 			l, err := f.store.Load(t.Context(), fakeRef, "")
-			if err == nil && l.Head.Version != 1 {
+			if err == nil && l.Head.Version != 2 {
 				err = fmt.Errorf("loaded %+v", l.Head)
 			}
 			loaded <- result{l.Head, err}

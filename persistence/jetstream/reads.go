@@ -114,7 +114,7 @@ func (r *read) wait(ticks uint64) bool {
 }
 
 func (r *read) replied(m *nats.Msg) {
-	if r.query.leads != nil && unled(m) && r.from.unled(&r.unled, r.sendAgain) {
+	if r.query.replicated && unled(m) && r.from.unled(&r.unled, r.sendAgain) {
 		return
 	}
 	r.from.leave(r.weight, len(m.Data))
