@@ -1,0 +1,251 @@
+package sagas
+
+import (
+	"fmt"
+	"regexp"
+	"time"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/holdfast-run/holdfast"
+)
+
+// kind of a step, by what becomes of the saga when it fails for good.
+type kind int
+
+const (
+	compensatable kind = iota // it is undone, with all before it
+	pivot                     // all before it is undone; once it is done, nothing is
+	retryable                 // it is tried until it is done
+)
+
+type step[S any] struct {
+	name  string
+	where string
+	kind  kind
+
+	do, undo *intent[S]
+	needless string // why it needs no compensation
+	until    func(S) Verdict
+	timeout  time.Duration
+	retry    Backoff
+	retried  bool // Retry was given
+}
+
+// An intent makes a command for an aggregate.
+type intent[S any] struct {
+	typ     string
+	command protoreflect.MessageType
+	make    func(S) (id string, c holdfast.Command)
+}
+
+// An Option says more of a step. Do, Undo, NoUndo, Until, Timeout and Retry make options.
+type Option[S any] struct {
+	what string
+	add  func(*step[S]) error
+}
+
+// A Verdict is what a step that waits has come to.
+type Verdict struct {
+	ended  bool
+	failed string
+}
+
+// The verdicts of [Until].
+var (
+	// Wait goes on waiting.
+	Wait = Verdict{}
+	// Done ends the step.
+	Done = Verdict{ended: true}
+)
+
+// Failed ends the step in failure, for a reason that a person understands. The step has
+// taken effect by then, and is undone as others are.
+func Failed(reason string) Verdict { return Verdict{ended: true, failed: reason} }
+
+// Step is a step that can be undone: it needs [Do] and [Undo], or [NoUndo]. Steps are done
+// one after the other, in the order in which they are defined.
+func Step[S any](name string, options ...Option[S]) Part[S] {
+	return stepPart("Step", caller(), name, compensatable, options)
+}
+
+// Pivot is the step after which there is no way back: when it fails, all before it is
+// undone; once it is done, what follows is tried until it is done, too. There is one at
+// the most.
+func Pivot[S any](name string, options ...Option[S]) Part[S] {
+	return stepPart("Pivot", caller(), name, pivot, options)
+}
+
+// Retryable is a step that is tried until it is done. When its retries are used up the saga
+// is stuck, and an operator has to help.
+func Retryable[S any](name string, options ...Option[S]) Part[S] {
+	return stepPart("Retryable", caller(), name, retryable, options)
+}
+
+func stepPart[S any](what, where, name string, k kind, options []Option[S]) Part[S] {
+	s := &step[S]{name: name, where: where, kind: k, retry: DefaultBackoff}
+	return Part[S]{what: fmt.Sprintf("%s(%q)", what, name), where: where, add: func(d *Saga[S]) error {
+		if err := s.define(options); err != nil {
+			return err
+		}
+		if err := d.addStep(s); err != nil {
+			return err
+		}
+		d.groups = append(d.groups, []string{name})
+		return nil
+	}}
+}
+
+// Together has steps done at the same time. The next ones begin when all are done; when one
+// fails, the others are undone, too. A pivot stands alone.
+func Together[S any](steps ...Part[S]) Part[S] {
+	return Part[S]{what: "Together", where: caller(), add: func(d *Saga[S]) error {
+		if len(steps) < 2 {
+			return fmt.Errorf("it needs at least two steps")
+		}
+		before := len(d.groups)
+		for _, p := range steps {
+			if p.add == nil {
+				return fmt.Errorf("an empty part was given: make steps with Step and Retryable")
+			}
+			was := len(d.groups)
+			if err := p.add(d); err != nil {
+				return fmt.Errorf("%s at %s: %w", p.what, p.where, err)
+			}
+			if len(d.groups) != was+1 || len(d.groups[was]) != 1 {
+				return fmt.Errorf("%s at %s is no step: put steps together, and nothing else", p.what, p.where)
+			}
+		}
+		var group []string
+		for _, g := range d.groups[before:] {
+			group = append(group, g...)
+		}
+		d.groups = append(d.groups[:before], group)
+		return nil
+	}}
+}
+
+var stepName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
+
+func (d *Saga[S]) addStep(s *step[S]) error {
+	if prev, ok := d.steps[s.name]; ok {
+		return fmt.Errorf("there is a step of that name already, at %s", prev.where)
+	}
+	d.steps[s.name] = s
+	d.order = append(d.order, s.name)
+	return nil
+}
+
+func (s *step[S]) define(options []Option[S]) error {
+	if !stepName.MatchString(s.name) {
+		return fmt.Errorf("bad name: want a small letter, then small letters, digits, '-' and '_', 32 at most")
+	}
+	for _, o := range options {
+		if o.add == nil {
+			return fmt.Errorf("an empty option was given: make options with Do, Undo and their companions")
+		}
+		if err := o.add(s); err != nil {
+			return fmt.Errorf("%s: %w", o.what, err)
+		}
+	}
+	switch {
+	case s.do == nil:
+		return fmt.Errorf("it does nothing: give it a Do")
+	case s.kind == compensatable && s.undo == nil && s.needless == "":
+		return fmt.Errorf("it has no compensation: give it an Undo, or say with NoUndo why it needs none")
+	case s.kind != compensatable && (s.undo != nil || s.needless != ""):
+		return fmt.Errorf("it is never undone: leave its compensation out, or make it a Step")
+	case s.undo != nil && s.needless != "":
+		return fmt.Errorf("it has both an Undo and a NoUndo")
+	case s.timeout > 0 && s.kind == retryable:
+		return fmt.Errorf("it is tried until it is done, so it cannot run out of time: bound it with Retry")
+	}
+	return nil
+}
+
+// Do binds what the step does: a command for an aggregate of a type, by its id. A nil
+// command means that there is nothing to do. It is made once, and recorded before it is
+// sent.
+func Do[S any, C holdfast.Command](typ string, f func(S) (id string, c C)) Option[S] {
+	return Option[S]{what: describe[C]("Do"), add: func(s *step[S]) (err error) {
+		if s.do != nil {
+			return fmt.Errorf("it does something already")
+		}
+		s.do, err = newIntent(typ, f)
+		return err
+	}}
+}
+
+// Undo binds what undoes the step. It is sent only when the step has certainly taken
+// effect, and should not be refused: what keeps failing makes the saga stuck.
+func Undo[S any, C holdfast.Command](typ string, f func(S) (id string, c C)) Option[S] {
+	return Option[S]{what: describe[C]("Undo"), add: func(s *step[S]) (err error) {
+		if s.undo != nil {
+			return fmt.Errorf("it is undone already")
+		}
+		s.undo, err = newIntent(typ, f)
+		return err
+	}}
+}
+
+// NoUndo says that the step needs no compensation, and why.
+func NoUndo[S any](because string) Option[S] {
+	return Option[S]{what: "NoUndo", add: func(s *step[S]) error {
+		if because == "" {
+			return fmt.Errorf("say why")
+		}
+		s.needless = because
+		return nil
+	}}
+}
+
+// Until has the step wait, once its command has been accepted, for what f says of the data:
+// an event that is heard. It is asked after each.
+func Until[S any](f func(S) Verdict) Option[S] {
+	return Option[S]{what: "Until", add: func(s *step[S]) error {
+		if f == nil {
+			return fmt.Errorf("the function is nil")
+		}
+		s.until = f
+		return nil
+	}}
+}
+
+// Timeout is how long the step may take, from its first attempt on, before it has failed.
+// What may have been executed is found out first.
+func Timeout[S any](d time.Duration) Option[S] {
+	return Option[S]{what: fmt.Sprintf("Timeout(%v)", d), add: func(s *step[S]) error {
+		if d <= 0 {
+			return fmt.Errorf("choose more than nothing")
+		}
+		s.timeout = d
+		return nil
+	}}
+}
+
+// Retry is how often, and after which pauses, an attempt that failed is made again: the
+// step's, and that of its compensation. Which failures are, depends on the kind of step: a
+// rejection ends a [Step] and a [Pivot] at once.
+func Retry[S any](b Backoff) Option[S] {
+	return Option[S]{what: "Retry", add: func(s *step[S]) error {
+		s.retry = b
+		return b.check()
+	}}
+}
+
+func newIntent[S any, C holdfast.Command](typ string, f func(S) (string, C)) (*intent[S], error) {
+	mt, err := messageType[C](f == nil)
+	if err != nil {
+		return nil, err
+	}
+	if typ == "" {
+		return nil, fmt.Errorf("it names no aggregate type")
+	}
+	return &intent[S]{typ: typ, command: mt, make: func(s S) (string, holdfast.Command) {
+		id, c := f(s)
+		if !c.ProtoReflect().IsValid() {
+			return id, nil
+		}
+		return id, c
+	}}, nil
+}
