@@ -107,7 +107,7 @@ func (b *batch) recorded(r *Request) *Request {
 			continue
 		}
 		for _, first := range b.requests {
-			if first.Meta.ID == r.Meta.ID && len(first.answer.Receipt.Events) > 0 {
+			if first.Meta.ID == r.Meta.ID && (len(first.answer.Receipt.Events) > 0 || first.void()) {
 				return first
 			}
 		}
@@ -115,9 +115,10 @@ func (b *batch) recorded(r *Request) *Request {
 	return nil
 }
 
-// sameCommand refuses an id that another command was recorded with.
+// sameCommand refuses an id that another command was recorded with. To be told of that one
+// is what a void command is for.
 func sameCommand(r *Request, recorded string) error {
-	if name := string(proto.MessageName(r.Command)); name != recorded {
+	if name := string(proto.MessageName(r.Command)); name != recorded && !r.void() {
 		return holdfast.Errorf(holdfast.CodeMalformed, "the command id %q was used for %s before, and is now given to %s", r.Meta.ID, recorded, name)
 	}
 	return nil
@@ -155,12 +156,14 @@ func (e *Engine) run(b *batch, r *Request) (change *messages.Change, state any, 
 	if meta.At.Before(b.time) {
 		meta.At = b.time
 	}
-	events, err := e.def.Decide(b.state, r.Command, meta)
-	if err != nil {
-		return nil, nil, decisionError(r, err)
-	}
-	if len(events) == 0 {
-		return nil, nil, nil
+	var events holdfast.Events
+	if !r.void() {
+		if events, err = e.def.Decide(b.state, r.Command, meta); err != nil {
+			return nil, nil, decisionError(r, err)
+		}
+		if len(events) == 0 {
+			return nil, nil, nil
+		}
 	}
 	change = &messages.Change{
 		CommandId:     meta.ID,

@@ -174,6 +174,8 @@ func (s *stage) request(args []string) *actors.Request {
 		r.Command = &bankpb.Withdraw{Amount: amount}
 	case "CloseAccount":
 		r.Command = &bankpb.CloseAccount{}
+	case "Void":
+		r.Command = &messages.Void{}
 	}
 	for _, arg := range args[3:] {
 		key, value, _ := strings.Cut(arg, "=")

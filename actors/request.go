@@ -36,6 +36,12 @@ type Answer struct {
 
 func (r *Request) query() bool { return r.Command == nil }
 
+// void reports whether the request is to use up its command id and nothing else.
+func (r *Request) void() bool {
+	_, void := r.Command.(*messages.Void)
+	return void
+}
+
 // prepare readies a request that came from outside.
 func (r *Request) prepare() { r.print = messages.IDFingerprint(r.Meta.ID) }
 

@@ -12,6 +12,9 @@ import (
 	"github.com/holdfast-run/holdfast/messages"
 )
 
+// voidCommand stands for the command that every type takes. No short name has a point.
+const voidCommand = "holdfast.v1.Void"
+
 // encodeRequest makes a request what it is between members. It has been stamped.
 func encodeRequest(to string, r actors.Request) (*messages.PeerRequest, error) {
 	q := &messages.PeerRequest{To: to, Type: r.Ref.Type, Id: []byte(r.Ref.ID)}
@@ -23,6 +26,9 @@ func encodeRequest(to string, r actors.Request) (*messages.PeerRequest, error) {
 		return nil, holdfast.Errorf(holdfast.CodeMalformed, "the command for %s cannot be encoded: %w", r.Ref, err)
 	}
 	q.Command, q.Data = string(r.Command.ProtoReflect().Descriptor().Name()), data
+	if _, void := r.Command.(*messages.Void); void {
+		q.Command = voidCommand
+	}
 	q.CommandId, q.CorrelationId, q.CausationId = r.Meta.ID, r.Meta.CorrelationID, r.Meta.CausationID
 	q.User, q.Trace, q.Time = r.Meta.User, r.Meta.Trace, r.Meta.At.UnixNano()
 	if r.Expected != nil {
@@ -41,8 +47,11 @@ func (m *Member) decodeRequest(q *messages.PeerRequest) (actors.Request, error) 
 	if def == nil {
 		return r, holdfast.Errorf(holdfast.CodeUnknown, "there is no aggregate type %q", q.Type)
 	}
-	var ok bool
-	if r.Command, ok = def.NewCommand(q.Command); !ok {
+	if q.Command == voidCommand {
+		r.Command = &messages.Void{}
+	} else if c, ok := def.NewCommand(q.Command); ok {
+		r.Command = c
+	} else {
 		return r, holdfast.Errorf(holdfast.CodeUnknown, "type %s knows no command %s", q.Type, q.Command)
 	}
 	if err := proto.Unmarshal(q.Data, r.Command); err != nil {

@@ -1223,6 +1223,45 @@ func (x *SagaForce) GetReason() string {
 	return ""
 }
 
+// Void is a command that every aggregate takes: it uses up the command id that it is sent
+// with, so that no other command with that id is executed any more. When one has been, the
+// answer is that of a repetition.
+type Void struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Void) Reset() {
+	*x = Void{}
+	mi := &file_holdfast_v1_saga_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Void) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Void) ProtoMessage() {}
+
+func (x *Void) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_saga_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Void.ProtoReflect.Descriptor instead.
+func (*Void) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{18}
+}
+
 var File_holdfast_v1_saga_proto protoreflect.FileDescriptor
 
 const file_holdfast_v1_saga_proto_rawDesc = "" +
@@ -1303,7 +1342,8 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\";\n" +
 	"\tSagaForce\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason*Z\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x06\n" +
+	"\x04Void*Z\n" +
 	"\aSagaWay\x12\x18\n" +
 	"\x14SAGA_WAY_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vSAGA_WAY_DO\x10\x01\x12\x11\n" +
@@ -1323,7 +1363,7 @@ func file_holdfast_v1_saga_proto_rawDescGZIP() []byte {
 }
 
 var file_holdfast_v1_saga_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_holdfast_v1_saga_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_holdfast_v1_saga_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_holdfast_v1_saga_proto_goTypes = []any{
 	(SagaWay)(0),          // 0: holdfast.v1.SagaWay
 	(*SagaBegun)(nil),     // 1: holdfast.v1.SagaBegun
@@ -1344,21 +1384,22 @@ var file_holdfast_v1_saga_proto_goTypes = []any{
 	(*SagaResume)(nil),    // 16: holdfast.v1.SagaResume
 	(*SagaCancel)(nil),    // 17: holdfast.v1.SagaCancel
 	(*SagaForce)(nil),     // 18: holdfast.v1.SagaForce
-	(*anypb.Any)(nil),     // 19: google.protobuf.Any
+	(*Void)(nil),          // 19: holdfast.v1.Void
+	(*anypb.Any)(nil),     // 20: google.protobuf.Any
 }
 var file_holdfast_v1_saga_proto_depIdxs = []int32{
-	19, // 0: holdfast.v1.SagaBegun.input:type_name -> google.protobuf.Any
+	20, // 0: holdfast.v1.SagaBegun.input:type_name -> google.protobuf.Any
 	3,  // 1: holdfast.v1.SagaHeard.from:type_name -> holdfast.v1.SagaSource
-	19, // 2: holdfast.v1.SagaHeard.event:type_name -> google.protobuf.Any
+	20, // 2: holdfast.v1.SagaHeard.event:type_name -> google.protobuf.Any
 	0,  // 3: holdfast.v1.SagaIntended.way:type_name -> holdfast.v1.SagaWay
-	19, // 4: holdfast.v1.SagaIntended.command:type_name -> google.protobuf.Any
+	20, // 4: holdfast.v1.SagaIntended.command:type_name -> google.protobuf.Any
 	0,  // 5: holdfast.v1.SagaAnswered.way:type_name -> holdfast.v1.SagaWay
 	0,  // 6: holdfast.v1.SagaStepEnded.way:type_name -> holdfast.v1.SagaWay
 	0,  // 7: holdfast.v1.SagaActed.way:type_name -> holdfast.v1.SagaWay
-	19, // 8: holdfast.v1.SagaActed.command:type_name -> google.protobuf.Any
+	20, // 8: holdfast.v1.SagaActed.command:type_name -> google.protobuf.Any
 	5,  // 9: holdfast.v1.SagaReport.answer:type_name -> holdfast.v1.SagaAnswered
 	2,  // 10: holdfast.v1.SagaHear.heard:type_name -> holdfast.v1.SagaHeard
-	19, // 11: holdfast.v1.SagaEdit.command:type_name -> google.protobuf.Any
+	20, // 11: holdfast.v1.SagaEdit.command:type_name -> google.protobuf.Any
 	12, // [12:12] is the sub-list for method output_type
 	12, // [12:12] is the sub-list for method input_type
 	12, // [12:12] is the sub-list for extension type_name
@@ -1377,7 +1418,7 @@ func file_holdfast_v1_saga_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_v1_saga_proto_rawDesc), len(file_holdfast_v1_saga_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
