@@ -116,10 +116,8 @@ func (s state[S]) status() Status {
 	case s.back:
 		return Compensating
 	}
-	for _, p := range s.steps {
-		if p.do.phase == sent || p.do.phase == pausing {
-			return Running
-		}
+	if slices.ContainsFunc(s.steps, func(p progress) bool { return p.do.open() || p.void.open() }) {
+		return Running
 	}
 	return Waiting
 }
