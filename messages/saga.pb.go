@@ -83,6 +83,79 @@ func (SagaWay) EnumDescriptor() ([]byte, []int) {
 	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{0}
 }
 
+// SagaPhase is where a step stands in one way.
+type SagaPhase int32
+
+const (
+	// SAGA_PHASE_UNSPECIFIED is that nothing has been intended.
+	SagaPhase_SAGA_PHASE_UNSPECIFIED SagaPhase = 0
+	// SAGA_PHASE_SENT is that there is no answer yet.
+	SagaPhase_SAGA_PHASE_SENT SagaPhase = 1
+	// SAGA_PHASE_PAUSING is that the attempt failed, and another one is due.
+	SagaPhase_SAGA_PHASE_PAUSING SagaPhase = 2
+	// SAGA_PHASE_DOOMED is that no more attempts are made, and it has to be certain that none is executed.
+	SagaPhase_SAGA_PHASE_DOOMED SagaPhase = 3
+	// SAGA_PHASE_ACCEPTED is that the command has taken effect; perhaps the step waits for more.
+	SagaPhase_SAGA_PHASE_ACCEPTED SagaPhase = 4
+	// SAGA_PHASE_ENDED is that nothing more is needed.
+	SagaPhase_SAGA_PHASE_ENDED SagaPhase = 5
+	// SAGA_PHASE_FAILED is that it has failed for good.
+	SagaPhase_SAGA_PHASE_FAILED SagaPhase = 6
+	// SAGA_PHASE_EXHAUSTED is that an operator has to help.
+	SagaPhase_SAGA_PHASE_EXHAUSTED SagaPhase = 7
+)
+
+// Enum value maps for SagaPhase.
+var (
+	SagaPhase_name = map[int32]string{
+		0: "SAGA_PHASE_UNSPECIFIED",
+		1: "SAGA_PHASE_SENT",
+		2: "SAGA_PHASE_PAUSING",
+		3: "SAGA_PHASE_DOOMED",
+		4: "SAGA_PHASE_ACCEPTED",
+		5: "SAGA_PHASE_ENDED",
+		6: "SAGA_PHASE_FAILED",
+		7: "SAGA_PHASE_EXHAUSTED",
+	}
+	SagaPhase_value = map[string]int32{
+		"SAGA_PHASE_UNSPECIFIED": 0,
+		"SAGA_PHASE_SENT":        1,
+		"SAGA_PHASE_PAUSING":     2,
+		"SAGA_PHASE_DOOMED":      3,
+		"SAGA_PHASE_ACCEPTED":    4,
+		"SAGA_PHASE_ENDED":       5,
+		"SAGA_PHASE_FAILED":      6,
+		"SAGA_PHASE_EXHAUSTED":   7,
+	}
+)
+
+func (x SagaPhase) Enum() *SagaPhase {
+	p := new(SagaPhase)
+	*p = x
+	return p
+}
+
+func (x SagaPhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SagaPhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_holdfast_v1_saga_proto_enumTypes[1].Descriptor()
+}
+
+func (SagaPhase) Type() protoreflect.EnumType {
+	return &file_holdfast_v1_saga_proto_enumTypes[1]
+}
+
+func (x SagaPhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SagaPhase.Descriptor instead.
+func (SagaPhase) EnumDescriptor() ([]byte, []int) {
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{1}
+}
+
 // SagaBegun is the first event of a saga.
 type SagaBegun struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1262,6 +1335,342 @@ func (*Void) Descriptor() ([]byte, []int) {
 	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{18}
 }
 
+// SagaState is where a saga stands: what get shows of it, and its snapshot.
+type SagaState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// status is running, waiting, compensating, stuck, completed, compensated or cancelled.
+	Status string `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
+	// reason why it was undone, or what an operator gave when it was ended.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// steps are in the order of the definition.
+	Steps []*SagaStep `protobuf:"bytes,3,rep,name=steps,proto3" json:"steps,omitempty"`
+	// input is the command that began it.
+	Input *anypb.Any `protobuf:"bytes,4,opt,name=input,proto3" json:"input,omitempty"`
+	// heard are the events of other aggregates that concerned it.
+	Heard []*SagaHeard `protobuf:"bytes,5,rep,name=heard,proto3" json:"heard,omitempty"`
+	// end is the status once it is over.
+	End string `protobuf:"bytes,6,opt,name=end,proto3" json:"end,omitempty"`
+	// back: what has been done is undone.
+	Back bool `protobuf:"varint,7,opt,name=back,proto3" json:"back,omitempty"`
+	// cancelled: because an operator wanted it.
+	Cancelled bool `protobuf:"varint,8,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
+	// turns counts what has ended.
+	Turns         uint32 `protobuf:"varint,9,opt,name=turns,proto3" json:"turns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SagaState) Reset() {
+	*x = SagaState{}
+	mi := &file_holdfast_v1_saga_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SagaState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SagaState) ProtoMessage() {}
+
+func (x *SagaState) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_saga_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SagaState.ProtoReflect.Descriptor instead.
+func (*SagaState) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *SagaState) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *SagaState) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SagaState) GetSteps() []*SagaStep {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *SagaState) GetInput() *anypb.Any {
+	if x != nil {
+		return x.Input
+	}
+	return nil
+}
+
+func (x *SagaState) GetHeard() []*SagaHeard {
+	if x != nil {
+		return x.Heard
+	}
+	return nil
+}
+
+func (x *SagaState) GetEnd() string {
+	if x != nil {
+		return x.End
+	}
+	return ""
+}
+
+func (x *SagaState) GetBack() bool {
+	if x != nil {
+		return x.Back
+	}
+	return false
+}
+
+func (x *SagaState) GetCancelled() bool {
+	if x != nil {
+		return x.Cancelled
+	}
+	return false
+}
+
+func (x *SagaState) GetTurns() uint32 {
+	if x != nil {
+		return x.Turns
+	}
+	return 0
+}
+
+// SagaStep is how far a step has come.
+type SagaStep struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// name of the step.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// do is the step itself.
+	Do *SagaErrand `protobuf:"bytes,2,opt,name=do,proto3" json:"do,omitempty"`
+	// undo is its compensation.
+	Undo *SagaErrand `protobuf:"bytes,3,opt,name=undo,proto3" json:"undo,omitempty"`
+	// void is what makes sure of its failure.
+	Void *SagaErrand `protobuf:"bytes,4,opt,name=void,proto3" json:"void,omitempty"`
+	// turn is when it ended, among the others; 0 before.
+	Turn          uint32 `protobuf:"varint,5,opt,name=turn,proto3" json:"turn,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SagaStep) Reset() {
+	*x = SagaStep{}
+	mi := &file_holdfast_v1_saga_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SagaStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SagaStep) ProtoMessage() {}
+
+func (x *SagaStep) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_saga_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SagaStep.ProtoReflect.Descriptor instead.
+func (*SagaStep) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *SagaStep) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SagaStep) GetDo() *SagaErrand {
+	if x != nil {
+		return x.Do
+	}
+	return nil
+}
+
+func (x *SagaStep) GetUndo() *SagaErrand {
+	if x != nil {
+		return x.Undo
+	}
+	return nil
+}
+
+func (x *SagaStep) GetVoid() *SagaErrand {
+	if x != nil {
+		return x.Void
+	}
+	return nil
+}
+
+func (x *SagaStep) GetTurn() uint32 {
+	if x != nil {
+		return x.Turn
+	}
+	return 0
+}
+
+// SagaErrand is a step in one way.
+type SagaErrand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// phase is how far it has come.
+	Phase SagaPhase `protobuf:"varint,1,opt,name=phase,proto3,enum=holdfast.v1.SagaPhase" json:"phase,omitempty"`
+	// attempt counts from 1.
+	Attempt uint32 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// fresh is the attempt up to which none counts any more, since an operator has helped.
+	Fresh uint32 `protobuf:"varint,3,opt,name=fresh,proto3" json:"fresh,omitempty"`
+	// again is when the next attempt is due, in nanoseconds since 1970-01-01 UTC.
+	Again int64 `protobuf:"varint,4,opt,name=again,proto3" json:"again,omitempty"`
+	// deadline in nanoseconds since 1970-01-01 UTC.
+	Deadline int64 `protobuf:"varint,5,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// uncertain: an attempt may have been executed.
+	Uncertain bool `protobuf:"varint,6,opt,name=uncertain,proto3" json:"uncertain,omitempty"`
+	// effective: the command has been executed.
+	Effective bool `protobuf:"varint,7,opt,name=effective,proto3" json:"effective,omitempty"`
+	// edits counts the commands that an operator has put in the place of others.
+	Edits uint32 `protobuf:"varint,8,opt,name=edits,proto3" json:"edits,omitempty"`
+	// to is the aggregate, as type/id.
+	To string `protobuf:"bytes,9,opt,name=to,proto3" json:"to,omitempty"`
+	// command is what is sent.
+	Command *anypb.Any `protobuf:"bytes,10,opt,name=command,proto3" json:"command,omitempty"`
+	// reason is why the last attempt failed.
+	Reason        string `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SagaErrand) Reset() {
+	*x = SagaErrand{}
+	mi := &file_holdfast_v1_saga_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SagaErrand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SagaErrand) ProtoMessage() {}
+
+func (x *SagaErrand) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_saga_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SagaErrand.ProtoReflect.Descriptor instead.
+func (*SagaErrand) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *SagaErrand) GetPhase() SagaPhase {
+	if x != nil {
+		return x.Phase
+	}
+	return SagaPhase_SAGA_PHASE_UNSPECIFIED
+}
+
+func (x *SagaErrand) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *SagaErrand) GetFresh() uint32 {
+	if x != nil {
+		return x.Fresh
+	}
+	return 0
+}
+
+func (x *SagaErrand) GetAgain() int64 {
+	if x != nil {
+		return x.Again
+	}
+	return 0
+}
+
+func (x *SagaErrand) GetDeadline() int64 {
+	if x != nil {
+		return x.Deadline
+	}
+	return 0
+}
+
+func (x *SagaErrand) GetUncertain() bool {
+	if x != nil {
+		return x.Uncertain
+	}
+	return false
+}
+
+func (x *SagaErrand) GetEffective() bool {
+	if x != nil {
+		return x.Effective
+	}
+	return false
+}
+
+func (x *SagaErrand) GetEdits() uint32 {
+	if x != nil {
+		return x.Edits
+	}
+	return 0
+}
+
+func (x *SagaErrand) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *SagaErrand) GetCommand() *anypb.Any {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *SagaErrand) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 var File_holdfast_v1_saga_proto protoreflect.FileDescriptor
 
 const file_holdfast_v1_saga_proto_rawDesc = "" +
@@ -1343,12 +1752,51 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\tSagaForce\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x06\n" +
-	"\x04Void*Z\n" +
+	"\x04Void\"\x9c\x02\n" +
+	"\tSagaState\x12\x16\n" +
+	"\x06status\x18\x01 \x01(\tR\x06status\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12+\n" +
+	"\x05steps\x18\x03 \x03(\v2\x15.holdfast.v1.SagaStepR\x05steps\x12*\n" +
+	"\x05input\x18\x04 \x01(\v2\x14.google.protobuf.AnyR\x05input\x12,\n" +
+	"\x05heard\x18\x05 \x03(\v2\x16.holdfast.v1.SagaHeardR\x05heard\x12\x10\n" +
+	"\x03end\x18\x06 \x01(\tR\x03end\x12\x12\n" +
+	"\x04back\x18\a \x01(\bR\x04back\x12\x1c\n" +
+	"\tcancelled\x18\b \x01(\bR\tcancelled\x12\x14\n" +
+	"\x05turns\x18\t \x01(\rR\x05turns\"\xb5\x01\n" +
+	"\bSagaStep\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12'\n" +
+	"\x02do\x18\x02 \x01(\v2\x17.holdfast.v1.SagaErrandR\x02do\x12+\n" +
+	"\x04undo\x18\x03 \x01(\v2\x17.holdfast.v1.SagaErrandR\x04undo\x12+\n" +
+	"\x04void\x18\x04 \x01(\v2\x17.holdfast.v1.SagaErrandR\x04void\x12\x12\n" +
+	"\x04turn\x18\x05 \x01(\rR\x04turn\"\xc6\x02\n" +
+	"\n" +
+	"SagaErrand\x12,\n" +
+	"\x05phase\x18\x01 \x01(\x0e2\x16.holdfast.v1.SagaPhaseR\x05phase\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x14\n" +
+	"\x05fresh\x18\x03 \x01(\rR\x05fresh\x12\x14\n" +
+	"\x05again\x18\x04 \x01(\x03R\x05again\x12\x1a\n" +
+	"\bdeadline\x18\x05 \x01(\x03R\bdeadline\x12\x1c\n" +
+	"\tuncertain\x18\x06 \x01(\bR\tuncertain\x12\x1c\n" +
+	"\teffective\x18\a \x01(\bR\teffective\x12\x14\n" +
+	"\x05edits\x18\b \x01(\rR\x05edits\x12\x0e\n" +
+	"\x02to\x18\t \x01(\tR\x02to\x12.\n" +
+	"\acommand\x18\n" +
+	" \x01(\v2\x14.google.protobuf.AnyR\acommand\x12\x16\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason*Z\n" +
 	"\aSagaWay\x12\x18\n" +
 	"\x14SAGA_WAY_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vSAGA_WAY_DO\x10\x01\x12\x11\n" +
 	"\rSAGA_WAY_UNDO\x10\x02\x12\x11\n" +
-	"\rSAGA_WAY_VOID\x10\x03B4Z2github.com/holdfast-run/holdfast/messages;messagesb\x06proto3"
+	"\rSAGA_WAY_VOID\x10\x03*\xcb\x01\n" +
+	"\tSagaPhase\x12\x1a\n" +
+	"\x16SAGA_PHASE_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fSAGA_PHASE_SENT\x10\x01\x12\x16\n" +
+	"\x12SAGA_PHASE_PAUSING\x10\x02\x12\x15\n" +
+	"\x11SAGA_PHASE_DOOMED\x10\x03\x12\x17\n" +
+	"\x13SAGA_PHASE_ACCEPTED\x10\x04\x12\x14\n" +
+	"\x10SAGA_PHASE_ENDED\x10\x05\x12\x15\n" +
+	"\x11SAGA_PHASE_FAILED\x10\x06\x12\x18\n" +
+	"\x14SAGA_PHASE_EXHAUSTED\x10\aB4Z2github.com/holdfast-run/holdfast/messages;messagesb\x06proto3"
 
 var (
 	file_holdfast_v1_saga_proto_rawDescOnce sync.Once
@@ -1362,49 +1810,61 @@ func file_holdfast_v1_saga_proto_rawDescGZIP() []byte {
 	return file_holdfast_v1_saga_proto_rawDescData
 }
 
-var file_holdfast_v1_saga_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_holdfast_v1_saga_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_holdfast_v1_saga_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_holdfast_v1_saga_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_holdfast_v1_saga_proto_goTypes = []any{
 	(SagaWay)(0),          // 0: holdfast.v1.SagaWay
-	(*SagaBegun)(nil),     // 1: holdfast.v1.SagaBegun
-	(*SagaHeard)(nil),     // 2: holdfast.v1.SagaHeard
-	(*SagaSource)(nil),    // 3: holdfast.v1.SagaSource
-	(*SagaIntended)(nil),  // 4: holdfast.v1.SagaIntended
-	(*SagaAnswered)(nil),  // 5: holdfast.v1.SagaAnswered
-	(*SagaStepEnded)(nil), // 6: holdfast.v1.SagaStepEnded
-	(*SagaTurned)(nil),    // 7: holdfast.v1.SagaTurned
-	(*SagaEnded)(nil),     // 8: holdfast.v1.SagaEnded
-	(*SagaActed)(nil),     // 9: holdfast.v1.SagaActed
-	(*SagaReport)(nil),    // 10: holdfast.v1.SagaReport
-	(*SagaHear)(nil),      // 11: holdfast.v1.SagaHear
-	(*SagaWake)(nil),      // 12: holdfast.v1.SagaWake
-	(*SagaRetry)(nil),     // 13: holdfast.v1.SagaRetry
-	(*SagaSkip)(nil),      // 14: holdfast.v1.SagaSkip
-	(*SagaEdit)(nil),      // 15: holdfast.v1.SagaEdit
-	(*SagaResume)(nil),    // 16: holdfast.v1.SagaResume
-	(*SagaCancel)(nil),    // 17: holdfast.v1.SagaCancel
-	(*SagaForce)(nil),     // 18: holdfast.v1.SagaForce
-	(*Void)(nil),          // 19: holdfast.v1.Void
-	(*anypb.Any)(nil),     // 20: google.protobuf.Any
+	(SagaPhase)(0),        // 1: holdfast.v1.SagaPhase
+	(*SagaBegun)(nil),     // 2: holdfast.v1.SagaBegun
+	(*SagaHeard)(nil),     // 3: holdfast.v1.SagaHeard
+	(*SagaSource)(nil),    // 4: holdfast.v1.SagaSource
+	(*SagaIntended)(nil),  // 5: holdfast.v1.SagaIntended
+	(*SagaAnswered)(nil),  // 6: holdfast.v1.SagaAnswered
+	(*SagaStepEnded)(nil), // 7: holdfast.v1.SagaStepEnded
+	(*SagaTurned)(nil),    // 8: holdfast.v1.SagaTurned
+	(*SagaEnded)(nil),     // 9: holdfast.v1.SagaEnded
+	(*SagaActed)(nil),     // 10: holdfast.v1.SagaActed
+	(*SagaReport)(nil),    // 11: holdfast.v1.SagaReport
+	(*SagaHear)(nil),      // 12: holdfast.v1.SagaHear
+	(*SagaWake)(nil),      // 13: holdfast.v1.SagaWake
+	(*SagaRetry)(nil),     // 14: holdfast.v1.SagaRetry
+	(*SagaSkip)(nil),      // 15: holdfast.v1.SagaSkip
+	(*SagaEdit)(nil),      // 16: holdfast.v1.SagaEdit
+	(*SagaResume)(nil),    // 17: holdfast.v1.SagaResume
+	(*SagaCancel)(nil),    // 18: holdfast.v1.SagaCancel
+	(*SagaForce)(nil),     // 19: holdfast.v1.SagaForce
+	(*Void)(nil),          // 20: holdfast.v1.Void
+	(*SagaState)(nil),     // 21: holdfast.v1.SagaState
+	(*SagaStep)(nil),      // 22: holdfast.v1.SagaStep
+	(*SagaErrand)(nil),    // 23: holdfast.v1.SagaErrand
+	(*anypb.Any)(nil),     // 24: google.protobuf.Any
 }
 var file_holdfast_v1_saga_proto_depIdxs = []int32{
-	20, // 0: holdfast.v1.SagaBegun.input:type_name -> google.protobuf.Any
-	3,  // 1: holdfast.v1.SagaHeard.from:type_name -> holdfast.v1.SagaSource
-	20, // 2: holdfast.v1.SagaHeard.event:type_name -> google.protobuf.Any
+	24, // 0: holdfast.v1.SagaBegun.input:type_name -> google.protobuf.Any
+	4,  // 1: holdfast.v1.SagaHeard.from:type_name -> holdfast.v1.SagaSource
+	24, // 2: holdfast.v1.SagaHeard.event:type_name -> google.protobuf.Any
 	0,  // 3: holdfast.v1.SagaIntended.way:type_name -> holdfast.v1.SagaWay
-	20, // 4: holdfast.v1.SagaIntended.command:type_name -> google.protobuf.Any
+	24, // 4: holdfast.v1.SagaIntended.command:type_name -> google.protobuf.Any
 	0,  // 5: holdfast.v1.SagaAnswered.way:type_name -> holdfast.v1.SagaWay
 	0,  // 6: holdfast.v1.SagaStepEnded.way:type_name -> holdfast.v1.SagaWay
 	0,  // 7: holdfast.v1.SagaActed.way:type_name -> holdfast.v1.SagaWay
-	20, // 8: holdfast.v1.SagaActed.command:type_name -> google.protobuf.Any
-	5,  // 9: holdfast.v1.SagaReport.answer:type_name -> holdfast.v1.SagaAnswered
-	2,  // 10: holdfast.v1.SagaHear.heard:type_name -> holdfast.v1.SagaHeard
-	20, // 11: holdfast.v1.SagaEdit.command:type_name -> google.protobuf.Any
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	24, // 8: holdfast.v1.SagaActed.command:type_name -> google.protobuf.Any
+	6,  // 9: holdfast.v1.SagaReport.answer:type_name -> holdfast.v1.SagaAnswered
+	3,  // 10: holdfast.v1.SagaHear.heard:type_name -> holdfast.v1.SagaHeard
+	24, // 11: holdfast.v1.SagaEdit.command:type_name -> google.protobuf.Any
+	22, // 12: holdfast.v1.SagaState.steps:type_name -> holdfast.v1.SagaStep
+	24, // 13: holdfast.v1.SagaState.input:type_name -> google.protobuf.Any
+	3,  // 14: holdfast.v1.SagaState.heard:type_name -> holdfast.v1.SagaHeard
+	23, // 15: holdfast.v1.SagaStep.do:type_name -> holdfast.v1.SagaErrand
+	23, // 16: holdfast.v1.SagaStep.undo:type_name -> holdfast.v1.SagaErrand
+	23, // 17: holdfast.v1.SagaStep.void:type_name -> holdfast.v1.SagaErrand
+	1,  // 18: holdfast.v1.SagaErrand.phase:type_name -> holdfast.v1.SagaPhase
+	24, // 19: holdfast.v1.SagaErrand.command:type_name -> google.protobuf.Any
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_v1_saga_proto_init() }
@@ -1417,8 +1877,8 @@ func file_holdfast_v1_saga_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_v1_saga_proto_rawDesc), len(file_holdfast_v1_saga_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   19,
+			NumEnums:      2,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

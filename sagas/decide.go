@@ -33,6 +33,8 @@ func (d *Saga[S]) aggregate() *holdfast.Type[state[S]] {
 		holdfast.Evolve(d.turned),
 		holdfast.Evolve(d.acted),
 		holdfast.Evolve(d.over),
+
+		holdfast.Snapshot(d.save, d.load),
 	)
 }
 

@@ -27,7 +27,7 @@ func (d *Saga[S]) begun(s state[S], e *messages.SagaBegun) state[S] {
 	if err != nil {
 		panic(fmt.Sprintf("sagas: the saga %s has begun with a %s, which it now refuses: %v", d.name, d.begin.command.Descriptor().Name(), err))
 	}
-	s.began, s.data, s.steps = true, data, make([]progress, len(d.order))
+	s.began, s.input, s.data, s.steps = true, e.Input, data, make([]progress, len(d.order))
 	return s
 }
 
@@ -38,6 +38,7 @@ func (d *Saga[S]) heard(s state[S], e *messages.SagaHeard) state[S] {
 		panic(fmt.Sprintf("sagas: the saga %s has heard of a %s, for which its definition has no Hear: keep it as long as such sagas run", d.name, event.ProtoReflect().Descriptor().FullName()))
 	}
 	s.data = h.hear(s.data, event, sourceOf(e.From))
+	s.past = append(slices.Clip(s.past), e)
 	return s
 }
 

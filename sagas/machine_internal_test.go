@@ -83,6 +83,7 @@ func (r *run) send(c holdfast.Command) error {
 		if r.state, err = r.def.Apply(r.state, e); err != nil {
 			r.t.Fatal(err)
 		}
+		r.state = r.def.Load(r.def.Save(r.state)) // it is rebuilt from a snapshot every time
 		if in, ok := e.(*messages.SagaIntended); ok && in.To != "" {
 			r.open = append(r.open, in)
 		}

@@ -27,17 +27,17 @@ const (
 func (s Status) Final() bool { return s == Completed || s == Compensated || s == Cancelled }
 
 // phase is where a step stands in one way, done or undone.
-type phase int
+type phase messages.SagaPhase
 
 const (
-	idle      phase = iota // nothing has been intended
-	sent                   // intended: no answer yet
-	pausing                // the attempt failed: another one is due
-	doomed                 // no more attempts are made: it has to be certain that none is executed
-	accepted               // the command has taken effect; perhaps the step waits for more
-	ended                  // nothing more is needed
-	failed                 // for good
-	exhausted              // an operator has to help
+	idle      = phase(messages.SagaPhase_SAGA_PHASE_UNSPECIFIED)
+	sent      = phase(messages.SagaPhase_SAGA_PHASE_SENT)
+	pausing   = phase(messages.SagaPhase_SAGA_PHASE_PAUSING)
+	doomed    = phase(messages.SagaPhase_SAGA_PHASE_DOOMED)
+	accepted  = phase(messages.SagaPhase_SAGA_PHASE_ACCEPTED)
+	ended     = phase(messages.SagaPhase_SAGA_PHASE_ENDED)
+	failed    = phase(messages.SagaPhase_SAGA_PHASE_FAILED)
+	exhausted = phase(messages.SagaPhase_SAGA_PHASE_EXHAUSTED)
 )
 
 // An errand is a step in one way.
@@ -70,6 +70,8 @@ type progress struct {
 // state is a saga as its events tell it. It is a value: what changes is copied.
 type state[S any] struct {
 	data      S
+	input     *anypb.Any            // what it began with
+	past      []*messages.SagaHeard // what it has heard
 	began     bool
 	end       Status // once it is over
 	back      bool   // what has been done is undone
