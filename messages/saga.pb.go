@@ -36,7 +36,8 @@ const (
 	SagaWay_SAGA_WAY_DO SagaWay = 1
 	// SAGA_WAY_UNDO is its compensation.
 	SagaWay_SAGA_WAY_UNDO SagaWay = 2
-	// SAGA_WAY_VOID has the aggregate never execute the step's command, or say that it has.
+	// SAGA_WAY_VOID has the aggregate never execute the command of another way, or say that it
+	// has.
 	SagaWay_SAGA_WAY_VOID SagaWay = 3
 )
 
@@ -356,7 +357,9 @@ type SagaIntended struct {
 	// sent follows from saga, step, way and this, so that it takes effect once.
 	Edits uint32 `protobuf:"varint,6,opt,name=edits,proto3" json:"edits,omitempty"`
 	// deadline of the step in nanoseconds since 1970-01-01 UTC; 0 is none.
-	Deadline      int64 `protobuf:"varint,7,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	Deadline int64 `protobuf:"varint,7,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// of is, of a void one, the way whose command is not to be executed any more.
+	Of            SagaWay `protobuf:"varint,8,opt,name=of,proto3,enum=holdfast.v1.SagaWay" json:"of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -438,6 +441,13 @@ func (x *SagaIntended) GetDeadline() int64 {
 		return x.Deadline
 	}
 	return 0
+}
+
+func (x *SagaIntended) GetOf() SagaWay {
+	if x != nil {
+		return x.Of
+	}
+	return SagaWay_SAGA_WAY_UNSPECIFIED
 }
 
 // SagaAnswered is what became of an intent.
@@ -1462,7 +1472,7 @@ type SagaStep struct {
 	Do *SagaErrand `protobuf:"bytes,2,opt,name=do,proto3" json:"do,omitempty"`
 	// undo is its compensation.
 	Undo *SagaErrand `protobuf:"bytes,3,opt,name=undo,proto3" json:"undo,omitempty"`
-	// void is what makes sure of its failure.
+	// void is what makes sure that a command is not executed any more.
 	Void *SagaErrand `protobuf:"bytes,4,opt,name=void,proto3" json:"void,omitempty"`
 	// turn is when it ended, among the others; 0 before.
 	Turn          uint32 `protobuf:"varint,5,opt,name=turn,proto3" json:"turn,omitempty"`
@@ -1559,7 +1569,12 @@ type SagaErrand struct {
 	// command is what is sent.
 	Command *anypb.Any `protobuf:"bytes,10,opt,name=command,proto3" json:"command,omitempty"`
 	// reason is why the last attempt failed.
-	Reason        string `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	// of is, of what makes sure, the way that it makes sure of.
+	Of SagaWay `protobuf:"varint,12,opt,name=of,proto3,enum=holdfast.v1.SagaWay" json:"of,omitempty"`
+	// instead is what an operator has put in the place of the command, to be sent as soon as
+	// it is certain that that one will not be executed.
+	Instead       *anypb.Any `protobuf:"bytes,13,opt,name=instead,proto3" json:"instead,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1671,6 +1686,20 @@ func (x *SagaErrand) GetReason() string {
 	return ""
 }
 
+func (x *SagaErrand) GetOf() SagaWay {
+	if x != nil {
+		return x.Of
+	}
+	return SagaWay_SAGA_WAY_UNSPECIFIED
+}
+
+func (x *SagaErrand) GetInstead() *anypb.Any {
+	if x != nil {
+		return x.Instead
+	}
+	return nil
+}
+
 var File_holdfast_v1_saga_proto protoreflect.FileDescriptor
 
 const file_holdfast_v1_saga_proto_rawDesc = "" +
@@ -1687,7 +1716,7 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x12\n" +
 	"\x04time\x18\x03 \x01(\x03R\x04time\x12\x12\n" +
 	"\x04user\x18\x04 \x01(\tR\x04user\x12\x19\n" +
-	"\bevent_id\x18\x05 \x01(\tR\aeventId\"\xd6\x01\n" +
+	"\bevent_id\x18\x05 \x01(\tR\aeventId\"\xfc\x01\n" +
 	"\fSagaIntended\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12&\n" +
 	"\x03way\x18\x02 \x01(\x0e2\x14.holdfast.v1.SagaWayR\x03way\x12\x18\n" +
@@ -1695,7 +1724,8 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\x02to\x18\x04 \x01(\tR\x02to\x12.\n" +
 	"\acommand\x18\x05 \x01(\v2\x14.google.protobuf.AnyR\acommand\x12\x14\n" +
 	"\x05edits\x18\x06 \x01(\rR\x05edits\x12\x1a\n" +
-	"\bdeadline\x18\a \x01(\x03R\bdeadline\"\xf2\x01\n" +
+	"\bdeadline\x18\a \x01(\x03R\bdeadline\x12$\n" +
+	"\x02of\x18\b \x01(\x0e2\x14.holdfast.v1.SagaWayR\x02of\"\xf2\x01\n" +
 	"\fSagaAnswered\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12&\n" +
 	"\x03way\x18\x02 \x01(\x0e2\x14.holdfast.v1.SagaWayR\x03way\x12\x18\n" +
@@ -1768,7 +1798,7 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\x02do\x18\x02 \x01(\v2\x17.holdfast.v1.SagaErrandR\x02do\x12+\n" +
 	"\x04undo\x18\x03 \x01(\v2\x17.holdfast.v1.SagaErrandR\x04undo\x12+\n" +
 	"\x04void\x18\x04 \x01(\v2\x17.holdfast.v1.SagaErrandR\x04void\x12\x12\n" +
-	"\x04turn\x18\x05 \x01(\rR\x04turn\"\xc6\x02\n" +
+	"\x04turn\x18\x05 \x01(\rR\x04turn\"\x9c\x03\n" +
 	"\n" +
 	"SagaErrand\x12,\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x16.holdfast.v1.SagaPhaseR\x05phase\x12\x18\n" +
@@ -1782,7 +1812,9 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\x02to\x18\t \x01(\tR\x02to\x12.\n" +
 	"\acommand\x18\n" +
 	" \x01(\v2\x14.google.protobuf.AnyR\acommand\x12\x16\n" +
-	"\x06reason\x18\v \x01(\tR\x06reason*Z\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\x12$\n" +
+	"\x02of\x18\f \x01(\x0e2\x14.holdfast.v1.SagaWayR\x02of\x12.\n" +
+	"\ainstead\x18\r \x01(\v2\x14.google.protobuf.AnyR\ainstead*Z\n" +
 	"\aSagaWay\x12\x18\n" +
 	"\x14SAGA_WAY_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vSAGA_WAY_DO\x10\x01\x12\x11\n" +
@@ -1845,26 +1877,29 @@ var file_holdfast_v1_saga_proto_depIdxs = []int32{
 	24, // 2: holdfast.v1.SagaHeard.event:type_name -> google.protobuf.Any
 	0,  // 3: holdfast.v1.SagaIntended.way:type_name -> holdfast.v1.SagaWay
 	24, // 4: holdfast.v1.SagaIntended.command:type_name -> google.protobuf.Any
-	0,  // 5: holdfast.v1.SagaAnswered.way:type_name -> holdfast.v1.SagaWay
-	0,  // 6: holdfast.v1.SagaStepEnded.way:type_name -> holdfast.v1.SagaWay
-	0,  // 7: holdfast.v1.SagaActed.way:type_name -> holdfast.v1.SagaWay
-	24, // 8: holdfast.v1.SagaActed.command:type_name -> google.protobuf.Any
-	6,  // 9: holdfast.v1.SagaReport.answer:type_name -> holdfast.v1.SagaAnswered
-	3,  // 10: holdfast.v1.SagaHear.heard:type_name -> holdfast.v1.SagaHeard
-	24, // 11: holdfast.v1.SagaEdit.command:type_name -> google.protobuf.Any
-	22, // 12: holdfast.v1.SagaState.steps:type_name -> holdfast.v1.SagaStep
-	24, // 13: holdfast.v1.SagaState.input:type_name -> google.protobuf.Any
-	3,  // 14: holdfast.v1.SagaState.heard:type_name -> holdfast.v1.SagaHeard
-	23, // 15: holdfast.v1.SagaStep.do:type_name -> holdfast.v1.SagaErrand
-	23, // 16: holdfast.v1.SagaStep.undo:type_name -> holdfast.v1.SagaErrand
-	23, // 17: holdfast.v1.SagaStep.void:type_name -> holdfast.v1.SagaErrand
-	1,  // 18: holdfast.v1.SagaErrand.phase:type_name -> holdfast.v1.SagaPhase
-	24, // 19: holdfast.v1.SagaErrand.command:type_name -> google.protobuf.Any
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	0,  // 5: holdfast.v1.SagaIntended.of:type_name -> holdfast.v1.SagaWay
+	0,  // 6: holdfast.v1.SagaAnswered.way:type_name -> holdfast.v1.SagaWay
+	0,  // 7: holdfast.v1.SagaStepEnded.way:type_name -> holdfast.v1.SagaWay
+	0,  // 8: holdfast.v1.SagaActed.way:type_name -> holdfast.v1.SagaWay
+	24, // 9: holdfast.v1.SagaActed.command:type_name -> google.protobuf.Any
+	6,  // 10: holdfast.v1.SagaReport.answer:type_name -> holdfast.v1.SagaAnswered
+	3,  // 11: holdfast.v1.SagaHear.heard:type_name -> holdfast.v1.SagaHeard
+	24, // 12: holdfast.v1.SagaEdit.command:type_name -> google.protobuf.Any
+	22, // 13: holdfast.v1.SagaState.steps:type_name -> holdfast.v1.SagaStep
+	24, // 14: holdfast.v1.SagaState.input:type_name -> google.protobuf.Any
+	3,  // 15: holdfast.v1.SagaState.heard:type_name -> holdfast.v1.SagaHeard
+	23, // 16: holdfast.v1.SagaStep.do:type_name -> holdfast.v1.SagaErrand
+	23, // 17: holdfast.v1.SagaStep.undo:type_name -> holdfast.v1.SagaErrand
+	23, // 18: holdfast.v1.SagaStep.void:type_name -> holdfast.v1.SagaErrand
+	1,  // 19: holdfast.v1.SagaErrand.phase:type_name -> holdfast.v1.SagaPhase
+	24, // 20: holdfast.v1.SagaErrand.command:type_name -> google.protobuf.Any
+	0,  // 21: holdfast.v1.SagaErrand.of:type_name -> holdfast.v1.SagaWay
+	24, // 22: holdfast.v1.SagaErrand.instead:type_name -> google.protobuf.Any
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_v1_saga_proto_init() }

@@ -46,7 +46,7 @@ func (d *Saga[S]) next(s state[S], at time.Time) holdfast.Event {
 		for _, way := range ways {
 			if r := p.errand(way); r.phase == pausing && !at.Before(r.again) {
 				return &messages.SagaIntended{
-					Step: name, Way: way, Attempt: r.attempt + 1, To: r.to, Command: r.command, Edits: r.edits, Deadline: nanos(r.deadline),
+					Step: name, Way: way, Attempt: r.attempt + 1, To: r.to, Command: r.command, Edits: r.edits, Deadline: nanos(r.deadline), Of: r.of,
 				}
 			}
 		}
@@ -84,12 +84,29 @@ func (d *Saga[S]) settle(s state[S], st *step[S], p *progress, at time.Time) hol
 		case late:
 			return end(do, fmt.Sprintf("what it waits for has not come within %v", st.timeout))
 		}
-	case p.do.phase == doomed && p.void.phase == ended:
-		return end(do, p.do.reason)
-	case (p.do.phase == doomed || p.do.phase == pausing && (late || s.back)) && p.void.phase == idle:
-		return &messages.SagaIntended{Step: st.name, Way: void, Attempt: 1, To: p.do.to, Edits: p.do.edits}
+	case p.do.phase == pausing && (late || s.back) && p.void.phase == idle:
+		return d.ensure(st, do, &p.do)
+	}
+	for _, way := range []messages.SagaWay{do, undo} {
+		switch r := p.errand(way); {
+		case r.phase != doomed:
+		case p.void.phase == idle || p.void.of != way:
+			return d.ensure(st, way, r)
+		case p.void.phase != ended:
+		case r.instead != nil:
+			return &messages.SagaIntended{
+				Step: st.name, Way: way, Attempt: r.attempt + 1, To: r.to, Command: r.instead, Edits: r.edits + 1, Deadline: nanos(r.deadline),
+			}
+		default:
+			return end(way, r.reason)
+		}
 	}
 	return nil
+}
+
+// ensure makes certain that a command is not executed any more.
+func (d *Saga[S]) ensure(st *step[S], way messages.SagaWay, r *errand) holdfast.Event {
+	return &messages.SagaIntended{Step: st.name, Way: void, Of: way, Attempt: 1, To: r.to, Edits: r.edits}
 }
 
 // goOn begins what comes next, or turns back when a step has failed.

@@ -82,8 +82,6 @@ func (d *Saga[S]) edit(s state[S], c *messages.SagaEdit, m holdfast.Meta) (holdf
 		return nil, err
 	case r.phase == accepted:
 		return nil, holdfast.Reject("waiting", "the command of %q was accepted, and it waits for an event", c.Step)
-	case r.uncertain:
-		return nil, holdfast.Reject("uncertain", "the command of %q may have taken effect, and another one would be a second: retry it until that is known", c.Step)
 	case c.Command.GetTypeUrl() != r.command.GetTypeUrl():
 		return nil, holdfast.Reject("other_command", "%q sends a %s, and not a %s", c.Step, nameOf(r.command), nameOf(c.Command))
 	}

@@ -52,8 +52,12 @@ func (d *Saga[S]) intended(s state[S], e *messages.SagaIntended) state[S] {
 		r := p.errand(e.Way)
 		r.phase, r.attempt, r.to, r.command, r.edits = sent, e.Attempt, e.To, e.Command, e.Edits
 		r.deadline = timeAt(e.Deadline)
-		if e.Way == void {
-			p.do.phase = doomed
+		switch {
+		case e.Way == void:
+			r.of = e.Of
+			p.errand(e.Of).phase = doomed
+		case r.instead != nil:
+			r.instead, r.fresh, p.void = nil, e.Attempt-1, errand{}
 		}
 	})
 }
@@ -65,9 +69,10 @@ func (d *Saga[S]) answered(s state[S], e *messages.SagaAnswered) state[S] {
 		switch {
 		case code == "":
 			r.phase, r.uncertain = accepted, false
-			if e.Way == do || e.Way == void && len(e.Events) > 0 {
-				p.do.phase, p.do.effective = accepted, true
+			if of := p.errand(r.of); e.Way == void && len(e.Events) > 0 {
+				of.phase, of.effective, of.instead = accepted, true, nil
 			}
+			r.effective = true
 			return
 		case code == holdfast.CodeUncertain:
 			r.uncertain = true
@@ -120,14 +125,19 @@ func (d *Saga[S]) turned(s state[S], e *messages.SagaTurned) state[S] {
 // acted has an operator's help take effect: what was exhausted, or pauses, is due at once.
 func (d *Saga[S]) acted(s state[S], e *messages.SagaActed) state[S] {
 	switch e.Action {
-	case actRetry, actEdit:
-		return s.with(d.index(e.Step), func(p *progress) { p.errand(e.Way).help(e.Command) })
+	case actRetry:
+		return s.with(d.index(e.Step), func(p *progress) { p.errand(e.Way).help() })
+	case actEdit:
+		return s.with(d.index(e.Step), func(p *progress) {
+			r := p.errand(e.Way)
+			r.phase, r.instead = doomed, e.Command
+		})
 	case actResume:
 		for i := range s.steps {
 			s = s.with(i, func(p *progress) {
 				for _, way := range ways {
 					if r := p.errand(way); r.phase == exhausted {
-						r.help(nil)
+						r.help()
 					}
 				}
 			})
@@ -136,13 +146,7 @@ func (d *Saga[S]) acted(s state[S], e *messages.SagaActed) state[S] {
 	return s
 }
 
-func (r *errand) help(instead *anypb.Any) {
-	r.phase, r.again, r.fresh = pausing, time.Time{}, r.attempt
-	if instead != nil {
-		r.command = instead
-		r.edits++
-	}
-}
+func (r *errand) help() { r.phase, r.again, r.fresh = pausing, time.Time{}, r.attempt }
 
 func (d *Saga[S]) over(s state[S], e *messages.SagaEnded) state[S] {
 	s.end, s.reason = Status(e.Status), e.Reason

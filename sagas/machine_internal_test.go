@@ -103,8 +103,8 @@ func (r *run) status() Status { return r.state.(state[trip]).status() }
 
 // Whatever the world answers, a saga ends with everything done, or with nothing.
 func TestAnyWorld(t *testing.T) {
-	count := map[Status]int{}
-	for seed := range uint64(20_000) {
+	count, edited := map[Status]int{}, 0
+	for seed := range uint64(8_000) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		r := newRun(t, journey.Type())
 		effects := map[string]int{} // of commands, by their id
@@ -128,6 +128,12 @@ func TestAnyWorld(t *testing.T) {
 			case r.status() == Stuck:
 				r.must(&messages.SagaResume{Reason: "it works again"})
 				mood = 9
+			case x == 8 && rnd.IntN(4) == 0: // an operator edits what can be
+				for _, step := range []string{"a", "b", "c", "d", "e"} {
+					for _, c := range []holdfast.Command{&bankpb.Withdraw{Amount: 100}, &bankpb.Deposit{Amount: 100}} {
+						_ = r.send(&messages.SagaEdit{Step: step, Command: mustPack(c), Reason: "to try it"})
+					}
+				}
 			case x == 9 && rnd.IntN(50) == 0:
 				_ = r.send(&messages.SagaCancel{Reason: "not wanted"}) // or there is no way back
 			default:
@@ -135,9 +141,16 @@ func TestAnyWorld(t *testing.T) {
 			}
 		}
 		count[r.status()]++
+		for _, e := range r.events {
+			if in, ok := e.(*messages.SagaIntended); ok && in.Edits > 0 && in.Way != void {
+				edited++
+			}
+		}
 		check(t, seed, r, effects)
 	}
-	t.Log(count)
+	if t.Log(count, edited); edited < 100 {
+		t.Errorf("%d commands were edited", edited)
+	}
 	for _, s := range []Status{Completed, Compensated, Cancelled} {
 		if count[s] < 100 {
 			t.Errorf("%d are %s", count[s], s)
@@ -151,7 +164,7 @@ func key(in *messages.SagaIntended) string { return fmt.Sprint(in.Step, in.Way, 
 func answer(rnd *rand.Rand, in *messages.SagaIntended, effects map[string]int, mood int) *messages.SagaAnswered {
 	a := &messages.SagaAnswered{Step: in.Step, Way: in.Way, Attempt: in.Attempt}
 	if in.Way == void {
-		switch k := fmt.Sprint(in.Step, do, in.Edits); {
+		switch k := fmt.Sprint(in.Step, in.Of, in.Edits); {
 		case rnd.IntN(4) == 0:
 			a.Code = string(holdfast.CodeUncertain)
 		case effects[k] > 0:
@@ -189,7 +202,10 @@ func answer(rnd *rand.Rand, in *messages.SagaIntended, effects map[string]int, m
 func check(t *testing.T, seed uint64, r *run, effects map[string]int) {
 	t.Helper()
 	for _, step := range []string{"a", "b", "c", "d", "e"} {
-		done, undone := effects[fmt.Sprint(step, do, 0)], effects[fmt.Sprint(step, undo, 0)]
+		var done, undone int
+		for edits := range 30 {
+			done, undone = done+effects[fmt.Sprint(step, do, edits)], undone+effects[fmt.Sprint(step, undo, edits)]
+		}
 		want := 0
 		if r.status() == Completed {
 			want = 1

@@ -25,6 +25,7 @@ func (r *errand) save() *messages.SagaErrand {
 	return &messages.SagaErrand{
 		Phase: messages.SagaPhase(r.phase), Attempt: r.attempt, Fresh: r.fresh, Again: nanos(r.again), Deadline: nanos(r.deadline),
 		Uncertain: r.uncertain, Effective: r.effective, Edits: r.edits, To: r.to, Command: r.command, Reason: r.reason,
+		Of: r.of, Instead: r.instead,
 	}
 }
 
@@ -53,5 +54,6 @@ func loadErrand(m *messages.SagaErrand) errand {
 	return errand{
 		phase: phase(m.Phase), attempt: m.Attempt, fresh: m.Fresh, again: timeAt(m.Again), deadline: timeAt(m.Deadline),
 		uncertain: m.Uncertain, effective: m.Effective, edits: m.Edits, to: m.To, command: m.Command, reason: m.Reason,
+		of: m.Of, instead: m.Instead,
 	}
 }

@@ -159,6 +159,9 @@ func (s *stage) describe(e holdfast.Event) string {
 		return "heard of " + string(e.Event.MessageName()) + " of " + e.From.Ref
 	case *messages.SagaIntended:
 		text := fmt.Sprintf("intend to %s %s, attempt %d", wayOf(e.Way), e.Step, e.Attempt)
+		if e.Way == void {
+			text = fmt.Sprintf("intend to void what was to %s %s, attempt %d", wayOf(e.Of), e.Step, e.Attempt)
+		}
 		if e.Command != nil {
 			text += fmt.Sprintf(": %s{%v} to %s", e.Command.MessageName().Name(), mustOpen(e.Command), e.To)
 		}

@@ -52,7 +52,9 @@ type errand struct {
 	edits     uint32    // how often an operator has put another command in its place
 	to        string
 	command   *anypb.Any
-	reason    string // why it failed
+	instead   *anypb.Any       // an operator's, to be sent when it is certain that command is not executed
+	of        messages.SagaWay // of a void errand: whose command
+	reason    string           // why it failed
 }
 
 // open reports whether something is on its way, or will be.
@@ -63,7 +65,7 @@ func (r *errand) open() bool {
 // progress is how far a step has come.
 type progress struct {
 	do, undo errand
-	void     errand // has the command of a step that failed never be executed
+	void     errand // makes sure that a command is not executed any more
 	turn     int    // when it was done, among the others; 0 before
 }
 
