@@ -160,8 +160,10 @@ func (SagaPhase) EnumDescriptor() ([]byte, []int) {
 // SagaBegun is the first event of a saga.
 type SagaBegun struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// input is the command that began it.
-	Input         *anypb.Any `protobuf:"bytes,1,opt,name=input,proto3" json:"input,omitempty"`
+	// input is the command that began it; empty when it was an event, which stands behind it.
+	Input *anypb.Any `protobuf:"bytes,1,opt,name=input,proto3" json:"input,omitempty"`
+	// from is where the event comes from that the command was made of.
+	From          *SagaSource `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -199,6 +201,13 @@ func (*SagaBegun) Descriptor() ([]byte, []int) {
 func (x *SagaBegun) GetInput() *anypb.Any {
 	if x != nil {
 		return x.Input
+	}
+	return nil
+}
+
+func (x *SagaBegun) GetFrom() *SagaSource {
+	if x != nil {
+		return x.From
 	}
 	return nil
 }
@@ -581,7 +590,9 @@ type SagaStepEnded struct {
 	// failed: it has failed for good, for this reason.
 	Failed string `protobuf:"bytes,3,opt,name=failed,proto3" json:"failed,omitempty"`
 	// skipped: an operator has ended it, and it is not undone.
-	Skipped       bool `protobuf:"varint,4,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	Skipped bool `protobuf:"varint,4,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	// stuck: an operator has to help.
+	Stuck         bool `protobuf:"varint,5,opt,name=stuck,proto3" json:"stuck,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -640,6 +651,13 @@ func (x *SagaStepEnded) GetFailed() string {
 func (x *SagaStepEnded) GetSkipped() bool {
 	if x != nil {
 		return x.Skipped
+	}
+	return false
+}
+
+func (x *SagaStepEnded) GetStuck() bool {
+	if x != nil {
+		return x.Stuck
 	}
 	return false
 }
@@ -708,6 +726,256 @@ func (x *SagaTurned) GetCancelled() bool {
 	return false
 }
 
+// SagaAlarmed is that the saga wants to be woken.
+type SagaAlarmed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// name of the alarm: one of the same name is set anew.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// at is when, in nanoseconds since 1970-01-01 UTC; 0 when it does not want it any more.
+	At            int64 `protobuf:"varint,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SagaAlarmed) Reset() {
+	*x = SagaAlarmed{}
+	mi := &file_holdfast_v1_saga_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SagaAlarmed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SagaAlarmed) ProtoMessage() {}
+
+func (x *SagaAlarmed) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_saga_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SagaAlarmed.ProtoReflect.Descriptor instead.
+func (*SagaAlarmed) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SagaAlarmed) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SagaAlarmed) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+// SagaRang is that an alarm's time has come.
+type SagaRang struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// name of the alarm.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SagaRang) Reset() {
+	*x = SagaRang{}
+	mi := &file_holdfast_v1_saga_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SagaRang) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SagaRang) ProtoMessage() {}
+
+func (x *SagaRang) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_saga_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SagaRang.ProtoReflect.Descriptor instead.
+func (*SagaRang) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SagaRang) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// SagaClosing is that the saga ends as soon as what is on its way is settled.
+type SagaClosing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// status is what it will be: completed, compensated or cancelled.
+	Status string `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
+	// reason is the sentence for a person.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SagaClosing) Reset() {
+	*x = SagaClosing{}
+	mi := &file_holdfast_v1_saga_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SagaClosing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SagaClosing) ProtoMessage() {}
+
+func (x *SagaClosing) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_saga_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SagaClosing.ProtoReflect.Descriptor instead.
+func (*SagaClosing) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SagaClosing) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *SagaClosing) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// SagaParked is that something could not be taken in: the saga's functions failed, or it
+// waits behind what did. An operator has to help.
+type SagaParked struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// input is what it is: a SagaHear, a SagaReport or a SagaWake.
+	Input *anypb.Any `protobuf:"bytes,1,opt,name=input,proto3" json:"input,omitempty"`
+	// reason is the sentence for a person.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SagaParked) Reset() {
+	*x = SagaParked{}
+	mi := &file_holdfast_v1_saga_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SagaParked) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SagaParked) ProtoMessage() {}
+
+func (x *SagaParked) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_saga_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SagaParked.ProtoReflect.Descriptor instead.
+func (*SagaParked) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SagaParked) GetInput() *anypb.Any {
+	if x != nil {
+		return x.Input
+	}
+	return nil
+}
+
+func (x *SagaParked) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// SagaUnparked is that what was parked first is not any more: it has been taken in, as the
+// events behind this one tell, or an operator has left it out.
+type SagaUnparked struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SagaUnparked) Reset() {
+	*x = SagaUnparked{}
+	mi := &file_holdfast_v1_saga_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SagaUnparked) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SagaUnparked) ProtoMessage() {}
+
+func (x *SagaUnparked) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_saga_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SagaUnparked.ProtoReflect.Descriptor instead.
+func (*SagaUnparked) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{11}
+}
+
 // SagaEnded is the last event of a saga.
 type SagaEnded struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -723,7 +991,7 @@ type SagaEnded struct {
 
 func (x *SagaEnded) Reset() {
 	*x = SagaEnded{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[7]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -735,7 +1003,7 @@ func (x *SagaEnded) String() string {
 func (*SagaEnded) ProtoMessage() {}
 
 func (x *SagaEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[7]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -748,7 +1016,7 @@ func (x *SagaEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaEnded.ProtoReflect.Descriptor instead.
 func (*SagaEnded) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{7}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SagaEnded) GetStatus() string {
@@ -792,7 +1060,7 @@ type SagaActed struct {
 
 func (x *SagaActed) Reset() {
 	*x = SagaActed{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[8]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -804,7 +1072,7 @@ func (x *SagaActed) String() string {
 func (*SagaActed) ProtoMessage() {}
 
 func (x *SagaActed) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[8]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -817,7 +1085,7 @@ func (x *SagaActed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaActed.ProtoReflect.Descriptor instead.
 func (*SagaActed) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{8}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SagaActed) GetAction() string {
@@ -866,7 +1134,7 @@ type SagaReport struct {
 
 func (x *SagaReport) Reset() {
 	*x = SagaReport{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[9]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -878,7 +1146,7 @@ func (x *SagaReport) String() string {
 func (*SagaReport) ProtoMessage() {}
 
 func (x *SagaReport) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[9]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -891,7 +1159,7 @@ func (x *SagaReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaReport.ProtoReflect.Descriptor instead.
 func (*SagaReport) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{9}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SagaReport) GetAnswer() *SagaAnswered {
@@ -912,7 +1180,7 @@ type SagaHear struct {
 
 func (x *SagaHear) Reset() {
 	*x = SagaHear{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[10]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -924,7 +1192,7 @@ func (x *SagaHear) String() string {
 func (*SagaHear) ProtoMessage() {}
 
 func (x *SagaHear) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[10]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -937,7 +1205,7 @@ func (x *SagaHear) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaHear.ProtoReflect.Descriptor instead.
 func (*SagaHear) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{10}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SagaHear) GetHeard() *SagaHeard {
@@ -957,7 +1225,7 @@ type SagaWake struct {
 
 func (x *SagaWake) Reset() {
 	*x = SagaWake{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[11]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -969,7 +1237,7 @@ func (x *SagaWake) String() string {
 func (*SagaWake) ProtoMessage() {}
 
 func (x *SagaWake) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[11]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -982,7 +1250,7 @@ func (x *SagaWake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaWake.ProtoReflect.Descriptor instead.
 func (*SagaWake) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{11}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{16}
 }
 
 // SagaRetry is an operator's command: try this step again, now.
@@ -998,7 +1266,7 @@ type SagaRetry struct {
 
 func (x *SagaRetry) Reset() {
 	*x = SagaRetry{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[12]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1010,7 +1278,7 @@ func (x *SagaRetry) String() string {
 func (*SagaRetry) ProtoMessage() {}
 
 func (x *SagaRetry) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[12]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1023,7 +1291,7 @@ func (x *SagaRetry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaRetry.ProtoReflect.Descriptor instead.
 func (*SagaRetry) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{12}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SagaRetry) GetStep() string {
@@ -1043,7 +1311,7 @@ func (x *SagaRetry) GetReason() string {
 // SagaSkip is an operator's command: go on as if this step had been done, or undone.
 type SagaSkip struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// step is the name of the step.
+	// step is the name of the step; empty for what was parked first.
 	Step string `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
 	// reason is the operator's.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
@@ -1053,7 +1321,7 @@ type SagaSkip struct {
 
 func (x *SagaSkip) Reset() {
 	*x = SagaSkip{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[13]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1333,7 @@ func (x *SagaSkip) String() string {
 func (*SagaSkip) ProtoMessage() {}
 
 func (x *SagaSkip) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[13]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1346,7 @@ func (x *SagaSkip) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaSkip.ProtoReflect.Descriptor instead.
 func (*SagaSkip) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{13}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SagaSkip) GetStep() string {
@@ -1110,7 +1378,7 @@ type SagaEdit struct {
 
 func (x *SagaEdit) Reset() {
 	*x = SagaEdit{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[14]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1390,7 @@ func (x *SagaEdit) String() string {
 func (*SagaEdit) ProtoMessage() {}
 
 func (x *SagaEdit) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[14]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1403,7 @@ func (x *SagaEdit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaEdit.ProtoReflect.Descriptor instead.
 func (*SagaEdit) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{14}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SagaEdit) GetStep() string {
@@ -1170,7 +1438,7 @@ type SagaResume struct {
 
 func (x *SagaResume) Reset() {
 	*x = SagaResume{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[15]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1450,7 @@ func (x *SagaResume) String() string {
 func (*SagaResume) ProtoMessage() {}
 
 func (x *SagaResume) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[15]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1463,7 @@ func (x *SagaResume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaResume.ProtoReflect.Descriptor instead.
 func (*SagaResume) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{15}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SagaResume) GetReason() string {
@@ -1205,7 +1473,8 @@ func (x *SagaResume) GetReason() string {
 	return ""
 }
 
-// SagaCancel is an operator's command: undo what has been done.
+// SagaCancel is an operator's command: undo what has been done, or do what the saga does
+// when it is not wanted any more.
 type SagaCancel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// reason is the operator's.
@@ -1216,7 +1485,7 @@ type SagaCancel struct {
 
 func (x *SagaCancel) Reset() {
 	*x = SagaCancel{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[16]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1228,7 +1497,7 @@ func (x *SagaCancel) String() string {
 func (*SagaCancel) ProtoMessage() {}
 
 func (x *SagaCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[16]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1241,7 +1510,7 @@ func (x *SagaCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaCancel.ProtoReflect.Descriptor instead.
 func (*SagaCancel) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{16}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SagaCancel) GetReason() string {
@@ -1264,7 +1533,7 @@ type SagaForce struct {
 
 func (x *SagaForce) Reset() {
 	*x = SagaForce{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[17]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1276,7 +1545,7 @@ func (x *SagaForce) String() string {
 func (*SagaForce) ProtoMessage() {}
 
 func (x *SagaForce) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[17]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1289,7 +1558,7 @@ func (x *SagaForce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaForce.ProtoReflect.Descriptor instead.
 func (*SagaForce) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{17}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SagaForce) GetStatus() string {
@@ -1317,7 +1586,7 @@ type Void struct {
 
 func (x *Void) Reset() {
 	*x = Void{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[18]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1329,7 +1598,7 @@ func (x *Void) String() string {
 func (*Void) ProtoMessage() {}
 
 func (x *Void) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[18]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1342,7 +1611,7 @@ func (x *Void) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Void.ProtoReflect.Descriptor instead.
 func (*Void) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{18}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{23}
 }
 
 // SagaState is where a saga stands: what get shows of it, and its snapshot.
@@ -1365,14 +1634,24 @@ type SagaState struct {
 	// cancelled: because an operator wanted it.
 	Cancelled bool `protobuf:"varint,8,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
 	// turns counts what has ended.
-	Turns         uint32 `protobuf:"varint,9,opt,name=turns,proto3" json:"turns,omitempty"`
+	Turns uint32 `protobuf:"varint,9,opt,name=turns,proto3" json:"turns,omitempty"`
+	// recorded are the events of its own that a saga of reactions has recorded.
+	Recorded []*anypb.Any `protobuf:"bytes,10,rep,name=recorded,proto3" json:"recorded,omitempty"`
+	// alarms are those that have not rung.
+	Alarms []*SagaAlarmed `protobuf:"bytes,11,rep,name=alarms,proto3" json:"alarms,omitempty"`
+	// parked is what could not be taken in.
+	Parked []*SagaParked `protobuf:"bytes,12,rep,name=parked,proto3" json:"parked,omitempty"`
+	// closing is the status that it will have once what is on its way is settled.
+	Closing string `protobuf:"bytes,13,opt,name=closing,proto3" json:"closing,omitempty"`
+	// began: it has.
+	Began         bool `protobuf:"varint,14,opt,name=began,proto3" json:"began,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SagaState) Reset() {
 	*x = SagaState{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[19]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1384,7 +1663,7 @@ func (x *SagaState) String() string {
 func (*SagaState) ProtoMessage() {}
 
 func (x *SagaState) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[19]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1397,7 +1676,7 @@ func (x *SagaState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaState.ProtoReflect.Descriptor instead.
 func (*SagaState) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{19}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SagaState) GetStatus() string {
@@ -1463,6 +1742,41 @@ func (x *SagaState) GetTurns() uint32 {
 	return 0
 }
 
+func (x *SagaState) GetRecorded() []*anypb.Any {
+	if x != nil {
+		return x.Recorded
+	}
+	return nil
+}
+
+func (x *SagaState) GetAlarms() []*SagaAlarmed {
+	if x != nil {
+		return x.Alarms
+	}
+	return nil
+}
+
+func (x *SagaState) GetParked() []*SagaParked {
+	if x != nil {
+		return x.Parked
+	}
+	return nil
+}
+
+func (x *SagaState) GetClosing() string {
+	if x != nil {
+		return x.Closing
+	}
+	return ""
+}
+
+func (x *SagaState) GetBegan() bool {
+	if x != nil {
+		return x.Began
+	}
+	return false
+}
+
 // SagaStep is how far a step has come.
 type SagaStep struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1482,7 +1796,7 @@ type SagaStep struct {
 
 func (x *SagaStep) Reset() {
 	*x = SagaStep{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[20]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +1808,7 @@ func (x *SagaStep) String() string {
 func (*SagaStep) ProtoMessage() {}
 
 func (x *SagaStep) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[20]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +1821,7 @@ func (x *SagaStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaStep.ProtoReflect.Descriptor instead.
 func (*SagaStep) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{20}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SagaStep) GetName() string {
@@ -1581,7 +1895,7 @@ type SagaErrand struct {
 
 func (x *SagaErrand) Reset() {
 	*x = SagaErrand{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[21]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +1907,7 @@ func (x *SagaErrand) String() string {
 func (*SagaErrand) ProtoMessage() {}
 
 func (x *SagaErrand) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[21]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +1920,7 @@ func (x *SagaErrand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaErrand.ProtoReflect.Descriptor instead.
 func (*SagaErrand) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{21}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SagaErrand) GetPhase() SagaPhase {
@@ -1704,9 +2018,10 @@ var File_holdfast_v1_saga_proto protoreflect.FileDescriptor
 
 const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\n" +
-	"\x16holdfast/v1/saga.proto\x12\vholdfast.v1\x1a\x19google/protobuf/any.proto\"7\n" +
+	"\x16holdfast/v1/saga.proto\x12\vholdfast.v1\x1a\x19google/protobuf/any.proto\"d\n" +
 	"\tSagaBegun\x12*\n" +
-	"\x05input\x18\x01 \x01(\v2\x14.google.protobuf.AnyR\x05input\"d\n" +
+	"\x05input\x18\x01 \x01(\v2\x14.google.protobuf.AnyR\x05input\x12+\n" +
+	"\x04from\x18\x02 \x01(\v2\x17.holdfast.v1.SagaSourceR\x04from\"d\n" +
 	"\tSagaHeard\x12+\n" +
 	"\x04from\x18\x01 \x01(\v2\x17.holdfast.v1.SagaSourceR\x04from\x12*\n" +
 	"\x05event\x18\x02 \x01(\v2\x14.google.protobuf.AnyR\x05event\"{\n" +
@@ -1735,17 +2050,31 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\amessage\x18\x06 \x01(\tR\amessage\x12\x18\n" +
 	"\aversion\x18\a \x01(\x04R\aversion\x12\x16\n" +
 	"\x06events\x18\b \x03(\tR\x06events\x12\x14\n" +
-	"\x05again\x18\t \x01(\x03R\x05again\"}\n" +
+	"\x05again\x18\t \x01(\x03R\x05again\"\x93\x01\n" +
 	"\rSagaStepEnded\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12&\n" +
 	"\x03way\x18\x02 \x01(\x0e2\x14.holdfast.v1.SagaWayR\x03way\x12\x16\n" +
 	"\x06failed\x18\x03 \x01(\tR\x06failed\x12\x18\n" +
-	"\askipped\x18\x04 \x01(\bR\askipped\"V\n" +
+	"\askipped\x18\x04 \x01(\bR\askipped\x12\x14\n" +
+	"\x05stuck\x18\x05 \x01(\bR\x05stuck\"V\n" +
 	"\n" +
 	"SagaTurned\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1c\n" +
-	"\tcancelled\x18\x03 \x01(\bR\tcancelled\"S\n" +
+	"\tcancelled\x18\x03 \x01(\bR\tcancelled\"1\n" +
+	"\vSagaAlarmed\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02at\x18\x02 \x01(\x03R\x02at\"\x1e\n" +
+	"\bSagaRang\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"=\n" +
+	"\vSagaClosing\x12\x16\n" +
+	"\x06status\x18\x01 \x01(\tR\x06status\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"P\n" +
+	"\n" +
+	"SagaParked\x12*\n" +
+	"\x05input\x18\x01 \x01(\v2\x14.google.protobuf.AnyR\x05input\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x0e\n" +
+	"\fSagaUnparked\"S\n" +
 	"\tSagaEnded\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
@@ -1782,7 +2111,7 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\tSagaForce\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x06\n" +
-	"\x04Void\"\x9c\x02\n" +
+	"\x04Void\"\xe1\x03\n" +
 	"\tSagaState\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12+\n" +
@@ -1792,7 +2121,13 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\x03end\x18\x06 \x01(\tR\x03end\x12\x12\n" +
 	"\x04back\x18\a \x01(\bR\x04back\x12\x1c\n" +
 	"\tcancelled\x18\b \x01(\bR\tcancelled\x12\x14\n" +
-	"\x05turns\x18\t \x01(\rR\x05turns\"\xb5\x01\n" +
+	"\x05turns\x18\t \x01(\rR\x05turns\x120\n" +
+	"\brecorded\x18\n" +
+	" \x03(\v2\x14.google.protobuf.AnyR\brecorded\x120\n" +
+	"\x06alarms\x18\v \x03(\v2\x18.holdfast.v1.SagaAlarmedR\x06alarms\x12/\n" +
+	"\x06parked\x18\f \x03(\v2\x17.holdfast.v1.SagaParkedR\x06parked\x12\x18\n" +
+	"\aclosing\x18\r \x01(\tR\aclosing\x12\x14\n" +
+	"\x05began\x18\x0e \x01(\bR\x05began\"\xb5\x01\n" +
 	"\bSagaStep\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12'\n" +
 	"\x02do\x18\x02 \x01(\v2\x17.holdfast.v1.SagaErrandR\x02do\x12+\n" +
@@ -1843,7 +2178,7 @@ func file_holdfast_v1_saga_proto_rawDescGZIP() []byte {
 }
 
 var file_holdfast_v1_saga_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_holdfast_v1_saga_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_holdfast_v1_saga_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_holdfast_v1_saga_proto_goTypes = []any{
 	(SagaWay)(0),          // 0: holdfast.v1.SagaWay
 	(SagaPhase)(0),        // 1: holdfast.v1.SagaPhase
@@ -1854,52 +2189,62 @@ var file_holdfast_v1_saga_proto_goTypes = []any{
 	(*SagaAnswered)(nil),  // 6: holdfast.v1.SagaAnswered
 	(*SagaStepEnded)(nil), // 7: holdfast.v1.SagaStepEnded
 	(*SagaTurned)(nil),    // 8: holdfast.v1.SagaTurned
-	(*SagaEnded)(nil),     // 9: holdfast.v1.SagaEnded
-	(*SagaActed)(nil),     // 10: holdfast.v1.SagaActed
-	(*SagaReport)(nil),    // 11: holdfast.v1.SagaReport
-	(*SagaHear)(nil),      // 12: holdfast.v1.SagaHear
-	(*SagaWake)(nil),      // 13: holdfast.v1.SagaWake
-	(*SagaRetry)(nil),     // 14: holdfast.v1.SagaRetry
-	(*SagaSkip)(nil),      // 15: holdfast.v1.SagaSkip
-	(*SagaEdit)(nil),      // 16: holdfast.v1.SagaEdit
-	(*SagaResume)(nil),    // 17: holdfast.v1.SagaResume
-	(*SagaCancel)(nil),    // 18: holdfast.v1.SagaCancel
-	(*SagaForce)(nil),     // 19: holdfast.v1.SagaForce
-	(*Void)(nil),          // 20: holdfast.v1.Void
-	(*SagaState)(nil),     // 21: holdfast.v1.SagaState
-	(*SagaStep)(nil),      // 22: holdfast.v1.SagaStep
-	(*SagaErrand)(nil),    // 23: holdfast.v1.SagaErrand
-	(*anypb.Any)(nil),     // 24: google.protobuf.Any
+	(*SagaAlarmed)(nil),   // 9: holdfast.v1.SagaAlarmed
+	(*SagaRang)(nil),      // 10: holdfast.v1.SagaRang
+	(*SagaClosing)(nil),   // 11: holdfast.v1.SagaClosing
+	(*SagaParked)(nil),    // 12: holdfast.v1.SagaParked
+	(*SagaUnparked)(nil),  // 13: holdfast.v1.SagaUnparked
+	(*SagaEnded)(nil),     // 14: holdfast.v1.SagaEnded
+	(*SagaActed)(nil),     // 15: holdfast.v1.SagaActed
+	(*SagaReport)(nil),    // 16: holdfast.v1.SagaReport
+	(*SagaHear)(nil),      // 17: holdfast.v1.SagaHear
+	(*SagaWake)(nil),      // 18: holdfast.v1.SagaWake
+	(*SagaRetry)(nil),     // 19: holdfast.v1.SagaRetry
+	(*SagaSkip)(nil),      // 20: holdfast.v1.SagaSkip
+	(*SagaEdit)(nil),      // 21: holdfast.v1.SagaEdit
+	(*SagaResume)(nil),    // 22: holdfast.v1.SagaResume
+	(*SagaCancel)(nil),    // 23: holdfast.v1.SagaCancel
+	(*SagaForce)(nil),     // 24: holdfast.v1.SagaForce
+	(*Void)(nil),          // 25: holdfast.v1.Void
+	(*SagaState)(nil),     // 26: holdfast.v1.SagaState
+	(*SagaStep)(nil),      // 27: holdfast.v1.SagaStep
+	(*SagaErrand)(nil),    // 28: holdfast.v1.SagaErrand
+	(*anypb.Any)(nil),     // 29: google.protobuf.Any
 }
 var file_holdfast_v1_saga_proto_depIdxs = []int32{
-	24, // 0: holdfast.v1.SagaBegun.input:type_name -> google.protobuf.Any
-	4,  // 1: holdfast.v1.SagaHeard.from:type_name -> holdfast.v1.SagaSource
-	24, // 2: holdfast.v1.SagaHeard.event:type_name -> google.protobuf.Any
-	0,  // 3: holdfast.v1.SagaIntended.way:type_name -> holdfast.v1.SagaWay
-	24, // 4: holdfast.v1.SagaIntended.command:type_name -> google.protobuf.Any
-	0,  // 5: holdfast.v1.SagaIntended.of:type_name -> holdfast.v1.SagaWay
-	0,  // 6: holdfast.v1.SagaAnswered.way:type_name -> holdfast.v1.SagaWay
-	0,  // 7: holdfast.v1.SagaStepEnded.way:type_name -> holdfast.v1.SagaWay
-	0,  // 8: holdfast.v1.SagaActed.way:type_name -> holdfast.v1.SagaWay
-	24, // 9: holdfast.v1.SagaActed.command:type_name -> google.protobuf.Any
-	6,  // 10: holdfast.v1.SagaReport.answer:type_name -> holdfast.v1.SagaAnswered
-	3,  // 11: holdfast.v1.SagaHear.heard:type_name -> holdfast.v1.SagaHeard
-	24, // 12: holdfast.v1.SagaEdit.command:type_name -> google.protobuf.Any
-	22, // 13: holdfast.v1.SagaState.steps:type_name -> holdfast.v1.SagaStep
-	24, // 14: holdfast.v1.SagaState.input:type_name -> google.protobuf.Any
-	3,  // 15: holdfast.v1.SagaState.heard:type_name -> holdfast.v1.SagaHeard
-	23, // 16: holdfast.v1.SagaStep.do:type_name -> holdfast.v1.SagaErrand
-	23, // 17: holdfast.v1.SagaStep.undo:type_name -> holdfast.v1.SagaErrand
-	23, // 18: holdfast.v1.SagaStep.void:type_name -> holdfast.v1.SagaErrand
-	1,  // 19: holdfast.v1.SagaErrand.phase:type_name -> holdfast.v1.SagaPhase
-	24, // 20: holdfast.v1.SagaErrand.command:type_name -> google.protobuf.Any
-	0,  // 21: holdfast.v1.SagaErrand.of:type_name -> holdfast.v1.SagaWay
-	24, // 22: holdfast.v1.SagaErrand.instead:type_name -> google.protobuf.Any
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	29, // 0: holdfast.v1.SagaBegun.input:type_name -> google.protobuf.Any
+	4,  // 1: holdfast.v1.SagaBegun.from:type_name -> holdfast.v1.SagaSource
+	4,  // 2: holdfast.v1.SagaHeard.from:type_name -> holdfast.v1.SagaSource
+	29, // 3: holdfast.v1.SagaHeard.event:type_name -> google.protobuf.Any
+	0,  // 4: holdfast.v1.SagaIntended.way:type_name -> holdfast.v1.SagaWay
+	29, // 5: holdfast.v1.SagaIntended.command:type_name -> google.protobuf.Any
+	0,  // 6: holdfast.v1.SagaIntended.of:type_name -> holdfast.v1.SagaWay
+	0,  // 7: holdfast.v1.SagaAnswered.way:type_name -> holdfast.v1.SagaWay
+	0,  // 8: holdfast.v1.SagaStepEnded.way:type_name -> holdfast.v1.SagaWay
+	29, // 9: holdfast.v1.SagaParked.input:type_name -> google.protobuf.Any
+	0,  // 10: holdfast.v1.SagaActed.way:type_name -> holdfast.v1.SagaWay
+	29, // 11: holdfast.v1.SagaActed.command:type_name -> google.protobuf.Any
+	6,  // 12: holdfast.v1.SagaReport.answer:type_name -> holdfast.v1.SagaAnswered
+	3,  // 13: holdfast.v1.SagaHear.heard:type_name -> holdfast.v1.SagaHeard
+	29, // 14: holdfast.v1.SagaEdit.command:type_name -> google.protobuf.Any
+	27, // 15: holdfast.v1.SagaState.steps:type_name -> holdfast.v1.SagaStep
+	29, // 16: holdfast.v1.SagaState.input:type_name -> google.protobuf.Any
+	3,  // 17: holdfast.v1.SagaState.heard:type_name -> holdfast.v1.SagaHeard
+	29, // 18: holdfast.v1.SagaState.recorded:type_name -> google.protobuf.Any
+	9,  // 19: holdfast.v1.SagaState.alarms:type_name -> holdfast.v1.SagaAlarmed
+	12, // 20: holdfast.v1.SagaState.parked:type_name -> holdfast.v1.SagaParked
+	28, // 21: holdfast.v1.SagaStep.do:type_name -> holdfast.v1.SagaErrand
+	28, // 22: holdfast.v1.SagaStep.undo:type_name -> holdfast.v1.SagaErrand
+	28, // 23: holdfast.v1.SagaStep.void:type_name -> holdfast.v1.SagaErrand
+	1,  // 24: holdfast.v1.SagaErrand.phase:type_name -> holdfast.v1.SagaPhase
+	29, // 25: holdfast.v1.SagaErrand.command:type_name -> google.protobuf.Any
+	0,  // 26: holdfast.v1.SagaErrand.of:type_name -> holdfast.v1.SagaWay
+	29, // 27: holdfast.v1.SagaErrand.instead:type_name -> google.protobuf.Any
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_v1_saga_proto_init() }
@@ -1913,7 +2258,7 @@ func file_holdfast_v1_saga_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_v1_saga_proto_rawDesc), len(file_holdfast_v1_saga_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   22,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

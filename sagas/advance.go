@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/protobuf/types/known/anypb"
-
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/messages"
 )
@@ -20,106 +18,128 @@ var ways = []messages.SagaWay{do, undo, void}
 
 // advance gives what follows from the state by itself at a time, after the events that are
 // given, and these.
-func (d *Saga[S]) advance(s state[S], at time.Time, events ...holdfast.Event) holdfast.Events {
+func (d *Saga) advance(s state, at time.Time, events ...holdfast.Event) holdfast.Events {
 	for i := 0; ; i++ {
 		if i == len(events) {
-			e := d.next(s, at)
-			if e == nil {
+			more := d.next(s, at)
+			if len(more) == 0 {
 				return events
 			}
-			events = append(events, e)
+			events = append(events, more...)
 		}
 		s = d.evolve(s, events[i])
 	}
 }
 
-// next gives the one event that follows from the state by itself, nil if none does.
-func (d *Saga[S]) next(s state[S], at time.Time) holdfast.Event {
-	if !s.began || s.end != "" {
+// next gives the events that follow from the state by itself, and first; none if none do.
+func (d *Saga) next(s state, at time.Time) holdfast.Events {
+	if !s.began || s.end != "" || len(s.parked) > 0 {
 		return nil
 	}
-	for i, name := range d.order {
+	for i := range s.steps {
 		p := &s.steps[i]
-		if e := d.settle(s, d.steps[name], p, at); e != nil {
-			return e
+		if events := d.settle(s, d.stepOf(p.name), p, at); len(events) > 0 {
+			return events
 		}
 		for _, way := range ways {
 			if r := p.errand(way); r.phase == pausing && !at.Before(r.again) {
-				return &messages.SagaIntended{
-					Step: name, Way: way, Attempt: r.attempt + 1, To: r.to, Command: r.command, Edits: r.edits, Deadline: nanos(r.deadline), Of: r.of,
-				}
+				return holdfast.Events{&messages.SagaIntended{
+					Step: p.name, Way: way, Attempt: r.attempt + 1, To: r.to, Command: r.command, Edits: r.edits, Deadline: nanos(r.deadline), Of: r.of,
+				}}
 			}
 		}
 	}
+	var e holdfast.Event
 	switch {
+	case d.reacts():
+		return d.reaction(s, at)
 	case s.back:
-		return d.goBack(s, at)
-	case s.stuck():
+		e = d.goBack(s, at)
+	case !s.stuck():
+		e = d.goOn(s, at)
+	}
+	if e == nil {
 		return nil
 	}
-	return d.goOn(s, at)
+	return holdfast.Events{e}
 }
 
 // settle gives what follows for one step from what its errands have come to. A step has
 // failed only when it is certain that its command will not be executed yet: until the
 // aggregate has said so, it may be.
-func (d *Saga[S]) settle(s state[S], st *step[S], p *progress, at time.Time) holdfast.Event {
-	end := func(way messages.SagaWay, failed string) holdfast.Event {
-		return &messages.SagaStepEnded{Step: st.name, Way: way, Failed: failed}
-	}
-	late := !p.do.deadline.IsZero() && !at.Before(p.do.deadline)
-	switch {
-	case p.void.phase == accepted:
-		return end(void, "")
-	case p.undo.phase == accepted, p.undo.phase == sent && p.undo.to == "":
-		return end(undo, "")
-	case p.do.phase == sent && p.do.to == "", p.do.phase == accepted && st.until == nil:
-		return end(do, "")
-	case p.do.phase == accepted:
-		switch v := st.until(s.data); {
-		case v.ended:
-			return end(do, v.failed)
-		case s.back:
-			return end(do, "the saga turned back while it waited")
-		case late:
-			return end(do, fmt.Sprintf("what it waits for has not come within %v", st.timeout))
+func (d *Saga) settle(s state, st *step, p *progress, at time.Time) holdfast.Events {
+	if way, why, is := d.verdict(s, st, p, at); is {
+		if st.kind == reacting && way == do {
+			return d.told(s, p.name, why, at)
 		}
-	case p.do.phase == pausing && (late || s.back) && p.void.phase == idle:
-		return d.ensure(st, do, &p.do)
+		stuck := why != "" && (st.kind == retryable || way != do)
+		return holdfast.Events{&messages.SagaStepEnded{Step: p.name, Way: way, Failed: why, Stuck: stuck}}
+	}
+	if p.do.phase == pausing && (p.late(at) || s.back) && p.void.phase == idle {
+		return ensure(p, do)
 	}
 	for _, way := range []messages.SagaWay{do, undo} {
 		switch r := p.errand(way); {
 		case r.phase != doomed:
 		case p.void.phase == idle || p.void.of != way:
-			return d.ensure(st, way, r)
-		case p.void.phase != ended:
-		case r.instead != nil:
-			return &messages.SagaIntended{
-				Step: st.name, Way: way, Attempt: r.attempt + 1, To: r.to, Command: r.instead, Edits: r.edits + 1, Deadline: nanos(r.deadline),
-			}
-		default:
-			return end(way, r.reason)
+			return ensure(p, way)
+		case p.void.phase == ended: // and instead there is another command
+			return holdfast.Events{&messages.SagaIntended{
+				Step: p.name, Way: way, Attempt: r.attempt + 1, To: r.to, Command: r.instead, Edits: r.edits + 1, Deadline: nanos(r.deadline),
+			}}
 		}
 	}
 	return nil
 }
 
+// verdict tells whether a step has come to its end in a way, and whether it has failed.
+func (d *Saga) verdict(s state, st *step, p *progress, at time.Time) (way messages.SagaWay, why string, is bool) {
+	switch {
+	case p.void.phase == accepted:
+		return void, "", true
+	case p.undo.phase == accepted, p.undo.phase == sent && p.undo.to == "":
+		return undo, "", true
+	case p.do.phase == sent && p.do.to == "", p.do.phase == accepted && st.until == nil:
+		return do, "", true
+	case p.do.phase == accepted:
+		switch v := st.until(s.data); {
+		case v.ended:
+			return do, v.failed, true
+		case s.back:
+			return do, "the saga turned back while it waited", true
+		case p.late(at):
+			return do, fmt.Sprintf("what it waits for has not come within %v", st.timeout), true
+		}
+	}
+	for _, way := range []messages.SagaWay{do, undo} {
+		if r := p.errand(way); r.phase == doomed && r.instead == nil && p.void.phase == ended && p.void.of == way {
+			return way, r.reason, true
+		}
+	}
+	return 0, "", false
+}
+
+func (p *progress) late(at time.Time) bool {
+	return !p.do.deadline.IsZero() && !at.Before(p.do.deadline)
+}
+
 // ensure makes certain that a command is not executed any more.
-func (d *Saga[S]) ensure(st *step[S], way messages.SagaWay, r *errand) holdfast.Event {
-	return &messages.SagaIntended{Step: st.name, Way: void, Of: way, Attempt: 1, To: r.to, Edits: r.edits}
+func ensure(p *progress, of messages.SagaWay) holdfast.Events {
+	r := p.errand(of)
+	return holdfast.Events{&messages.SagaIntended{Step: p.name, Way: void, Of: of, Attempt: 1, To: r.to, Edits: r.edits}}
 }
 
 // goOn begins what comes next, or turns back when a step has failed.
-func (d *Saga[S]) goOn(s state[S], at time.Time) holdfast.Event {
-	for i, name := range d.order {
-		if r := s.steps[i].do; r.phase == failed {
-			return &messages.SagaTurned{Step: name, Reason: r.reason}
+func (d *Saga) goOn(s state, at time.Time) holdfast.Event {
+	for _, p := range s.steps {
+		if p.do.phase == failed {
+			return &messages.SagaTurned{Step: p.name, Reason: p.do.reason}
 		}
 	}
 	for _, group := range d.groups {
 		done := true
 		for _, name := range group {
-			switch r := s.steps[d.index(name)].do; r.phase {
+			switch p := d.progress(s, name); p.do.phase {
 			case idle:
 				return d.intend(s, d.steps[name], do, at)
 			case ended:
@@ -135,18 +155,19 @@ func (d *Saga[S]) goOn(s state[S], at time.Time) holdfast.Event {
 }
 
 // goBack undoes what was done last, once everything that is on its way is settled.
-func (d *Saga[S]) goBack(s state[S], at time.Time) holdfast.Event {
-	last := -1
-	for i, p := range s.steps {
-		if p.do.open() || p.undo.open() || p.void.open() {
+func (d *Saga) goBack(s state, at time.Time) holdfast.Event {
+	var last *progress
+	for i := range s.steps {
+		p := &s.steps[i]
+		if p.open() {
 			return nil
 		}
-		if p.undo.phase == idle && p.do.effective && d.steps[d.order[i]].undo != nil && (last < 0 || p.turn > s.steps[last].turn) {
-			last = i
+		if p.undo.phase == idle && p.do.effective && d.steps[p.name].undo != nil && (last == nil || p.turn > last.turn) {
+			last = p
 		}
 	}
-	if last >= 0 {
-		return d.intend(s, d.steps[d.order[last]], undo, at)
+	if last != nil {
+		return d.intend(s, d.steps[last.name], undo, at)
 	}
 	if s.cancelled {
 		return &messages.SagaEnded{Status: string(Cancelled), Reason: s.reason}
@@ -155,7 +176,7 @@ func (d *Saga[S]) goBack(s state[S], at time.Time) holdfast.Event {
 }
 
 // intend makes the first intent of a step in a way.
-func (d *Saga[S]) intend(s state[S], st *step[S], way messages.SagaWay, at time.Time) holdfast.Event {
+func (d *Saga) intend(s state, st *step, way messages.SagaWay, at time.Time) holdfast.Event {
 	e := &messages.SagaIntended{Step: st.name, Way: way, Attempt: 1}
 	in := st.undo
 	if way == do {
@@ -171,12 +192,4 @@ func (d *Saga[S]) intend(s state[S], st *step[S], way messages.SagaWay, at time.
 	e.To = holdfast.Ref{Type: in.typ, ID: id}.String()
 	e.Command = mustPack(c)
 	return e
-}
-
-func mustPack(m holdfast.Command) *anypb.Any {
-	a, err := anypb.New(m)
-	if err != nil {
-		panic(fmt.Sprintf("sagas: a %T cannot be encoded: %v", m, err))
-	}
-	return a
 }

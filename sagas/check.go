@@ -3,14 +3,17 @@ package sagas
 import "fmt"
 
 // check finds what is wrong with the parts together.
-func (d *Saga[S]) check() error {
+func (d *Saga) check() error {
+	if d.reacts() {
+		return d.checkReactions()
+	}
 	if d.begin == nil {
 		return fmt.Errorf("it cannot begin: give it a Begin")
 	}
 	if len(d.groups) == 0 {
 		return fmt.Errorf("it has no steps")
 	}
-	var turn *step[S] // the pivot, or what else cannot be undone
+	var turn *step // the pivot, or what else cannot be undone
 	for _, group := range d.groups {
 		for _, name := range group {
 			s := d.steps[name]
@@ -40,8 +43,19 @@ func (d *Saga[S]) check() error {
 	return nil
 }
 
+// checkReactions finds what is wrong with the parts of a saga of reactions.
+func (d *Saga) checkReactions() error {
+	switch {
+	case d.begin != nil || len(d.groups) > 0 || len(d.hears) > 0:
+		return fmt.Errorf("it has both steps and reactions: make two sagas of it")
+	case len(d.events)+len(d.commands) == 0:
+		return fmt.Errorf("it cannot begin: give it an On or an OnCommand")
+	}
+	return nil
+}
+
 // mixed refuses a group of which one part is undone and another tried for ever.
-func (d *Saga[S]) mixed(group []string) error {
+func (d *Saga) mixed(group []string) error {
 	for _, name := range group[1:] {
 		if first, s := d.steps[group[0]], d.steps[name]; s.kind != first.kind {
 			return fmt.Errorf("Together: %q at %s and %q at %s are of two kinds: put steps of one kind together", first.name, first.where, s.name, s.where)

@@ -1,7 +1,6 @@
 package sagas
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -12,9 +11,8 @@ import (
 )
 
 // aggregate makes the type that the saga is.
-func (d *Saga[S]) aggregate() *holdfast.Type[state[S]] {
-	return holdfast.Define(d.name,
-		d.begin.part,
+func (d *Saga) aggregate() *holdfast.Type[state] {
+	return holdfast.Define(d.name, append(d.parts,
 		holdfast.DecideMeta(d.report),
 		holdfast.DecideMeta(d.hear),
 		holdfast.DecideMeta(d.wake),
@@ -31,69 +29,70 @@ func (d *Saga[S]) aggregate() *holdfast.Type[state[S]] {
 		holdfast.Evolve(d.answered),
 		holdfast.Evolve(d.stepEnded),
 		holdfast.Evolve(d.turned),
+		holdfast.Evolve(d.alarmed),
+		holdfast.Evolve(d.rang),
+		holdfast.Evolve(d.closed),
+		holdfast.Evolve(d.parked),
+		holdfast.Evolve(d.unparked),
 		holdfast.Evolve(d.acted),
 		holdfast.Evolve(d.over),
 
 		holdfast.Snapshot(d.save, d.load),
-	)
+	)...)
 }
 
-// evolve is what the aggregate type does with an event.
-func (d *Saga[S]) evolve(s state[S], e holdfast.Event) state[S] {
-	switch e := e.(type) {
-	case *messages.SagaBegun:
-		return d.begun(s, e)
-	case *messages.SagaHeard:
-		return d.heard(s, e)
-	case *messages.SagaIntended:
-		return d.intended(s, e)
-	case *messages.SagaAnswered:
-		return d.answered(s, e)
-	case *messages.SagaStepEnded:
-		return d.stepEnded(s, e)
-	case *messages.SagaTurned:
-		return d.turned(s, e)
-	case *messages.SagaActed:
-		return d.acted(s, e)
-	case *messages.SagaEnded:
-		return d.over(s, e)
-	}
-	panic(fmt.Sprintf("sagas: %T is no event of a saga", e))
-}
-
-func (d *Saga[S]) start(s state[S], c holdfast.Command, at time.Time) (holdfast.Events, error) {
+// start takes the command with which a saga of steps begins; from is where the event comes
+// from of which it was made, if it was.
+func (d *Saga) start(s state, c holdfast.Command, from *messages.SagaSource, at time.Time) (holdfast.Events, error) {
 	if s.began {
 		return nil, holdfast.Reject("already_begun", "the saga has begun already, and is %s", s.status())
 	}
 	if _, err := d.begin.begin(c); err != nil {
 		return nil, err
 	}
-	return d.advance(s, at, &messages.SagaBegun{Input: mustPack(c)}), nil
+	return d.advance(s, at, &messages.SagaBegun{Input: mustPack(c), From: from}), nil
 }
 
-// report takes what became of an intent. Of one that is over nothing is recorded: it was
-// told twice.
-func (d *Saga[S]) report(s state[S], c *messages.SagaReport, m holdfast.Meta) (holdfast.Events, error) {
-	a := c.GetAnswer()
-	i := slices.Index(d.order, a.GetStep())
-	if !s.began || s.end != "" || i < 0 || !slices.Contains(ways, a.Way) {
+// listen takes an event of another aggregate. One that fits no saga is of no account.
+func (d *Saga) listen(s state, h *messages.SagaHeard, at time.Time) (holdfast.Events, error) {
+	if s.end != "" || s.closing != "" {
 		return nil, nil
 	}
-	r := s.steps[i].errand(a.Way)
+	event := mustOpen(h.GetEvent())
+	name := eventName(event)
+	switch {
+	case d.events[name].react != nil:
+		return d.react(s, h, event, at), nil
+	case d.hears[name].hear != nil && s.began:
+		return d.advance(s, at, h), nil
+	case d.begin != nil && d.begin.on[name] != nil && !s.began:
+		return d.start(s, d.begin.on[name](event, sourceOf(h.From)), h.From, at)
+	}
+	return nil, nil
+}
+
+// conclude takes what became of an intent. Of one that is over nothing is recorded: it was
+// told twice.
+func (d *Saga) conclude(s state, a *messages.SagaAnswered, at time.Time) holdfast.Events {
+	p := s.step(a.GetStep())
+	if !s.began || s.end != "" || p == nil || !slices.Contains(ways, a.Way) {
+		return nil
+	}
+	r := p.errand(a.Way)
 	if r.phase != sent || r.attempt != a.Attempt {
-		return nil, nil
+		return nil
 	}
 	e := proto.CloneOf(a)
 	e.Again = 0
 	if e.Code == "" {
-		return d.advance(s, m.At, e), nil
+		return d.advance(s, at, e)
 	}
-	st, code := d.steps[a.Step], holdfast.Code(e.Code)
+	st, code := d.stepOf(a.Step), holdfast.Code(e.Code)
 	left := int(r.attempt-r.fresh) < st.retry.Attempts
 	if passing := transient(code) || st.kind == retryable || a.Way != do; left && passing {
-		e.Again = nanos(m.At.Add(st.retry.pause(a.Step, a.Attempt)))
+		e.Again = nanos(at.Add(st.retry.pause(a.Step, a.Attempt)))
 	}
-	return d.advance(s, m.At, e), nil
+	return d.advance(s, at, e)
 }
 
 // transient reports whether a failure may pass.
@@ -103,17 +102,4 @@ func transient(code holdfast.Code) bool {
 		return true
 	}
 	return false
-}
-
-// hear takes an event of another aggregate.
-func (d *Saga[S]) hear(s state[S], c *messages.SagaHear, m holdfast.Meta) (holdfast.Events, error) {
-	if !s.began || s.end != "" {
-		return nil, nil
-	}
-	return d.advance(s, m.At, c.GetHeard()), nil
-}
-
-// wake looks for what is due.
-func (d *Saga[S]) wake(s state[S], _ *messages.SagaWake, m holdfast.Meta) (holdfast.Events, error) {
-	return d.advance(s, m.At), nil
 }

@@ -11,44 +11,60 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/holdfast-run/holdfast"
-	"github.com/holdfast-run/holdfast/messages"
 )
 
-// A Part is one piece of a [Saga]'s definition. Begin, BeginOn, Hear, Step, Pivot,
-// Retryable and Together make parts.
-type Part[S any] struct {
+// A Part is one piece of a [Saga]'s definition. Functions such as Begin, Step and On make
+// parts.
+type Part struct {
 	what  string // as it stands in the source: Step("pay")
 	where string // file:line
-	add   func(*Saga[S]) error
+	data  []reflect.Type
+	add   func(*Saga) error
 }
 
-// A Saga is a defined saga whose data is S: what its functions work with. It is immutable
-// and safe for concurrent use.
-type Saga[S any] struct {
+// A Saga is a defined saga. It is immutable and safe for concurrent use.
+type Saga struct {
 	name     string
-	begin    *beginning[S]
-	triggers []trigger
-	hears    map[protoreflect.FullName]hearing[S]
-	groups   [][]string // of steps that are done together
-	steps    map[string]*step[S]
-	order    []string // of the steps, as they are defined
-	typ      *holdfast.Type[state[S]]
+	data     reflect.Type // of what its functions work with
+	dataBy   string       // the part that it was taken from
+	zero     any
+	typ      *holdfast.Type[state]
+	parts    []holdfast.Part[state]
+	triggers []Trigger
+
+	// Of steps.
+	begin  *beginning
+	hears  map[protoreflect.FullName]hearing
+	groups [][]string // of steps that are done together
+	steps  map[string]*step
+	order  []string // of the steps, as they are defined
+
+	// Of reactions.
+	sending  *step // every command that it sends
+	events   map[protoreflect.FullName]reaction
+	commands map[protoreflect.FullName]func(data any, c holdfast.Command) (Then, error)
+	answers  map[string]func(data any, a Answer) Then
+	times    map[string]func(data any) Then
+	cancels  func(data any, reason string) Then
+	evolves  map[protoreflect.FullName]func(data any, e holdfast.Event) any
 }
 
-type beginning[S any] struct {
-	command protoreflect.MessageType
-	where   string
-	begin   func(holdfast.Command) (S, error)
-	part    holdfast.Part[state[S]]
-}
-
-// Define makes a saga of a name and its parts. The name is that of its aggregate type.
+// Define makes a saga of a name and its parts: either of steps, or of reactions. The name
+// is that of its aggregate type. All its functions work with one type of data, which begins
+// as its zero value, and which they give anew rather than change.
 //
 // It panics on a wrong definition, as [holdfast.Define] does, with a sentence that says
 // what is wrong and where: a saga that cannot begin, two steps of one name, a
 // compensatable step without a compensation or after the pivot, two pivots.
-func Define[S any](name string, parts ...Part[S]) *Saga[S] {
-	d := &Saga[S]{name: name, hears: map[protoreflect.FullName]hearing[S]{}, steps: map[string]*step[S]{}}
+func Define(name string, parts ...Part) *Saga {
+	d := &Saga{
+		name: name, steps: map[string]*step{}, hears: map[protoreflect.FullName]hearing{},
+		events:   map[protoreflect.FullName]reaction{},
+		commands: map[protoreflect.FullName]func(any, holdfast.Command) (Then, error){},
+		answers:  map[string]func(any, Answer) Then{}, times: map[string]func(any) Then{},
+		evolves: map[protoreflect.FullName]func(any, holdfast.Event) any{},
+		sending: &step{kind: reacting, retry: DefaultBackoff},
+	}
 	if err := d.define(parts); err != nil {
 		panic(fmt.Sprintf("sagas: saga %q (defined at %s): %v", name, caller(), err))
 	}
@@ -56,48 +72,54 @@ func Define[S any](name string, parts ...Part[S]) *Saga[S] {
 	return d
 }
 
-func (d *Saga[S]) define(parts []Part[S]) error {
+func (d *Saga) define(parts []Part) error {
 	for _, p := range parts {
-		if p.add == nil {
-			return fmt.Errorf("an empty part was given: make parts with Begin, Step and their companions")
+		if err := d.add(p); err != nil {
+			return err
 		}
-		if err := p.add(d); err != nil {
-			return fmt.Errorf("%s at %s: %w", p.what, p.where, err)
-		}
+	}
+	if d.data != nil {
+		d.zero = reflect.Zero(d.data).Interface()
 	}
 	return d.check()
 }
 
+func (d *Saga) add(p Part) error {
+	if p.add == nil {
+		return fmt.Errorf("an empty part was given: make parts with Begin, Step, On and their companions")
+	}
+	err := d.sameData(p)
+	if err == nil {
+		err = p.add(d)
+	}
+	if err != nil {
+		return fmt.Errorf("%s at %s: %w", p.what, p.where, err)
+	}
+	return nil
+}
+
+// sameData checks that all functions work with the same data.
+func (d *Saga) sameData(p Part) error {
+	for _, data := range p.data {
+		if d.data == nil {
+			switch data.Kind() {
+			case reflect.Pointer, reflect.Map, reflect.Slice, reflect.Chan, reflect.Func, reflect.Interface:
+				return fmt.Errorf("the data %v are a %v: they must be a value whose zero value means that nothing has happened", data, data.Kind())
+			}
+			d.data, d.dataBy = data, p.what+" at "+p.where
+		}
+		if data != d.data {
+			return fmt.Errorf("its function takes a %v, while that of %s takes a %v", data, d.dataBy, d.data)
+		}
+	}
+	return nil
+}
+
 // Name is that of the saga, and of its aggregate type.
-func (d *Saga[S]) Name() string { return d.name }
+func (d *Saga) Name() string { return d.name }
 
 // Type is the aggregate type that the saga is.
-func (d *Saga[S]) Type() holdfast.Definition { return d.typ }
-
-// Begin binds the command with which the saga begins, and what it makes of the data. The
-// error may be a rejection, made with [holdfast.Reject]. begin is called again whenever
-// the saga is rebuilt, and then must give the same.
-func Begin[S any, C holdfast.Command](begin func(S, C) (S, error)) Part[S] {
-	where := caller()
-	return Part[S]{what: describe[C]("Begin"), where: where, add: func(d *Saga[S]) error {
-		mt, err := messageType[C](begin == nil)
-		if err != nil {
-			return err
-		}
-		if d.begin != nil {
-			return fmt.Errorf("the saga begins with %s already, at %s", d.begin.command.Descriptor().Name(), d.begin.where)
-		}
-		d.begin = &beginning[S]{
-			command: mt, where: where,
-			begin: func(c holdfast.Command) (S, error) {
-				var zero S
-				return begin(zero, c.(C))
-			},
-		}
-		d.begin.part = holdfast.DecideMeta(func(s state[S], c C, m holdfast.Meta) (holdfast.Events, error) { return d.start(s, c, m.At) })
-		return nil
-	}}
-}
+func (d *Saga) Type() holdfast.Definition { return d.typ }
 
 // A Source says where an event comes from.
 type Source struct {
@@ -107,19 +129,65 @@ type Source struct {
 	User    string
 }
 
-// A trigger begins a saga when an event happens, or tells one of it.
-type trigger struct {
-	typ   string // of the aggregate
-	event protoreflect.MessageType
-	// to is the saga's id and the command that it is sent; an empty id when the event is none
-	// of its business.
-	to func(holdfast.Event, Source) (string, holdfast.Command)
+// A Trigger tells a saga of an event that happens to an aggregate of a type.
+type Trigger struct {
+	// Type is the aggregate's.
+	Type string
+	// Event is the full name of the event's message.
+	Event protoreflect.FullName
+	// Which gives the id of the saga that is told; an empty one when the event is none of
+	// its business.
+	Which func(holdfast.Event, Source) string
 }
 
-// BeginOn has a saga begin when an event happens to an aggregate of a type: which one, and
-// with which command. An event that comes again finds the saga begun.
-func BeginOn[S any, E holdfast.Event, C holdfast.Command](typ string, which func(E, Source) (id string, begin C)) Part[S] {
-	return Part[S]{what: describe[E]("BeginOn"), where: caller(), add: func(d *Saga[S]) error {
+// Triggers are the events that the saga is told of.
+func (d *Saga) Triggers() []Trigger { return d.triggers }
+
+func (d *Saga) trigger(typ string, event protoreflect.MessageType, which func(holdfast.Event, Source) string) error {
+	if typ == "" {
+		return fmt.Errorf("it names no aggregate type")
+	}
+	d.triggers = append(d.triggers, Trigger{Type: typ, Event: event.Descriptor().FullName(), Which: which})
+	return nil
+}
+
+type beginning struct {
+	command protoreflect.MessageType
+	where   string
+	begin   func(holdfast.Command) (any, error)
+	on      map[protoreflect.FullName]func(holdfast.Event, Source) holdfast.Command
+}
+
+// Begin binds the command with which a saga of steps begins, and what it makes of the data.
+// The error may be a rejection, made with [holdfast.Reject]. begin is called again whenever
+// the saga is rebuilt, and then must give the same.
+func Begin[S any, C holdfast.Command](begin func(S, C) (S, error)) Part {
+	where := caller()
+	return Part{what: describe[C]("Begin"), where: where, data: of[S](), add: func(d *Saga) error {
+		mt, err := messageType[C](begin == nil)
+		if err != nil {
+			return err
+		}
+		if d.begin != nil {
+			return fmt.Errorf("the saga begins with %s already, at %s", d.begin.command.Descriptor().Name(), d.begin.where)
+		}
+		d.begin = &beginning{
+			command: mt, where: where, on: map[protoreflect.FullName]func(holdfast.Event, Source) holdfast.Command{},
+			begin: func(c holdfast.Command) (any, error) {
+				var zero S
+				return begin(zero, c.(C))
+			},
+		}
+		d.parts = append(d.parts, holdfast.DecideMeta(func(s state, c C, m holdfast.Meta) (holdfast.Events, error) { return d.start(s, c, nil, m.At) }))
+		return nil
+	}}
+}
+
+// BeginOn has a saga of steps begin when an event happens to an aggregate of a type: which
+// one, and with which command, that of its [Begin]. An empty id means that it concerns none.
+// An event that comes again finds the saga begun.
+func BeginOn[E holdfast.Event, C holdfast.Command](typ string, which func(E, Source) (id string, begin C)) Part {
+	return Part{what: describe[E]("BeginOn"), where: caller(), add: func(d *Saga) error {
 		mt, err := messageType[E](which == nil)
 		if err != nil {
 			return err
@@ -127,45 +195,50 @@ func BeginOn[S any, E holdfast.Event, C holdfast.Command](typ string, which func
 		if d.begin == nil || d.begin.command.Descriptor().FullName() != zeroName[C]() {
 			return fmt.Errorf("it begins with %s: put a Begin for that command before it", zeroName[C]())
 		}
-		d.triggers = append(d.triggers, trigger{typ: typ, event: mt, to: func(e holdfast.Event, from Source) (string, holdfast.Command) {
-			id, c := which(e.(E), from)
-			return id, c
-		}})
-		return nil
+		name := mt.Descriptor().FullName()
+		if d.begin.on[name] != nil || d.hears[name].hear != nil {
+			return fmt.Errorf("the event %s is heard already", name)
+		}
+		d.begin.on[name] = func(e holdfast.Event, from Source) holdfast.Command {
+			_, c := which(e.(E), from)
+			return c
+		}
+		return d.trigger(typ, mt, func(e holdfast.Event, from Source) string {
+			id, _ := which(e.(E), from)
+			return id
+		})
 	}}
 }
 
-type hearing[S any] struct {
+type hearing struct {
 	event protoreflect.MessageType
-	hear  func(S, holdfast.Event, Source) S
+	hear  func(any, holdfast.Event, Source) any
 }
 
-// Hear has a saga told of an event of an aggregate of a type: which saga, and what it makes
-// of the data. An empty id means that it concerns none. What is heard after the saga's end
-// changes nothing.
-func Hear[S any, E holdfast.Event](typ string, which func(E, Source) (id string), hear func(S, E, Source) S) Part[S] {
-	where := caller()
-	return Part[S]{what: describe[E]("Hear"), where: where, add: func(d *Saga[S]) error {
+// Hear has a saga of steps told of an event of an aggregate of a type: which saga, and what
+// it makes of the data. An empty id means that it concerns none. What is heard before the
+// saga's beginning or after its end changes nothing.
+func Hear[S any, E holdfast.Event](typ string, which func(E, Source) (id string), hear func(S, E, Source) S) Part {
+	return Part{what: describe[E]("Hear"), where: caller(), data: of[S](), add: func(d *Saga) error {
 		mt, err := messageType[E](which == nil || hear == nil)
 		if err != nil {
 			return err
 		}
 		name := mt.Descriptor().FullName()
-		if _, ok := d.hears[name]; ok {
+		if d.hears[name].hear != nil || d.begin != nil && d.begin.on[name] != nil {
 			return fmt.Errorf("the event %s is heard already", name)
 		}
-		d.hears[name] = hearing[S]{event: mt, hear: func(s S, e holdfast.Event, from Source) S { return hear(s, e.(E), from) }}
-		d.triggers = append(d.triggers, trigger{typ: typ, event: mt, to: func(e holdfast.Event, from Source) (string, holdfast.Command) {
-			return which(e.(E), from), &messages.SagaHear{}
-		}})
-		return nil
+		d.hears[name] = hearing{event: mt, hear: func(s any, e holdfast.Event, from Source) any { return hear(s.(S), e.(E), from) }}
+		return d.trigger(typ, mt, func(e holdfast.Event, from Source) string { return which(e.(E), from) })
 	}}
 }
+
+func of[S any]() []reflect.Type { return []reflect.Type{reflect.TypeFor[S]()} }
 
 // messageType finds the protobuf type of M, which must be concrete.
 func messageType[M proto.Message](isNil bool) (protoreflect.MessageType, error) {
 	if isNil {
-		return nil, fmt.Errorf("the function is nil")
+		return nil, errNilFunction
 	}
 	var m M
 	if any(m) == nil {
@@ -173,6 +246,8 @@ func messageType[M proto.Message](isNil bool) (protoreflect.MessageType, error) 
 	}
 	return m.ProtoReflect().Type(), nil
 }
+
+var errNilFunction = fmt.Errorf("the function is nil")
 
 func zeroName[M proto.Message]() protoreflect.FullName {
 	var m M

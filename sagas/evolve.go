@@ -11,31 +11,81 @@ import (
 	"github.com/holdfast-run/holdfast/messages"
 )
 
-// index gives the place of a step among the others. A step that the definition does not
-// have (any more) stops the saga loudly: what it has done could not be undone.
-func (d *Saga[S]) index(name string) int {
-	i := slices.Index(d.order, name)
-	if i < 0 {
-		panic(fmt.Sprintf("sagas: the saga %s has recorded the step %q, which its definition does not have: keep it as long as such sagas run", d.name, name))
+// evolve is what the aggregate type does with an event.
+func (d *Saga) evolve(s state, e holdfast.Event) state {
+	switch e := e.(type) {
+	case *messages.SagaBegun:
+		return d.begun(s, e)
+	case *messages.SagaHeard:
+		return d.heard(s, e)
+	case *messages.SagaIntended:
+		return d.intended(s, e)
+	case *messages.SagaAnswered:
+		return d.answered(s, e)
+	case *messages.SagaStepEnded:
+		return d.stepEnded(s, e)
+	case *messages.SagaTurned:
+		return d.turned(s, e)
+	case *messages.SagaAlarmed:
+		return d.alarmed(s, e)
+	case *messages.SagaRang:
+		return d.rang(s, e)
+	case *messages.SagaClosing:
+		return d.closed(s, e)
+	case *messages.SagaParked:
+		return d.parked(s, e)
+	case *messages.SagaUnparked:
+		return d.unparked(s, e)
+	case *messages.SagaActed:
+		return d.acted(s, e)
+	case *messages.SagaEnded:
+		return d.over(s, e)
 	}
-	return i
+	return d.recorded(s, e)
 }
 
-func (d *Saga[S]) begun(s state[S], e *messages.SagaBegun) state[S] {
-	c := mustOpen(e.Input)
-	data, err := d.begin.begin(c)
+// progress finds a step. One that the definition does not have (any more) stops the saga
+// loudly: what it has done could not be undone.
+func (d *Saga) progress(s state, name string) *progress {
+	p := s.step(name)
+	if p == nil {
+		panic(fmt.Sprintf("sagas: the saga %s has recorded the step %q, which its definition does not have: keep it as long as such sagas run", d.name, name))
+	}
+	return p
+}
+
+// stepOf gives the definition of a step.
+func (d *Saga) stepOf(name string) *step {
+	if st := d.steps[name]; st != nil {
+		return st
+	}
+	return d.sending
+}
+
+func (d *Saga) begun(s state, e *messages.SagaBegun) state {
+	s.began, s.input, s.data = true, e.Input, d.zero
+	if d.begin == nil {
+		return s
+	}
+	data, err := d.begin.begin(mustOpen(e.Input))
 	if err != nil {
 		panic(fmt.Sprintf("sagas: the saga %s has begun with a %s, which it now refuses: %v", d.name, d.begin.command.Descriptor().Name(), err))
 	}
-	s.began, s.input, s.data, s.steps = true, e.Input, data, make([]progress, len(d.order))
+	s.data = data
+	for _, name := range d.order {
+		s.steps = append(s.steps, progress{name: name})
+	}
 	return s
 }
 
-func (d *Saga[S]) heard(s state[S], e *messages.SagaHeard) state[S] {
+func (d *Saga) heard(s state, e *messages.SagaHeard) state {
+	if d.reacts() {
+		return s // what came of it is recorded
+	}
 	event := mustOpen(e.Event)
-	h, ok := d.hears[event.ProtoReflect().Descriptor().FullName()]
+	h, ok := d.hears[eventName(event)]
 	if !ok {
-		panic(fmt.Sprintf("sagas: the saga %s has heard of a %s, for which its definition has no Hear: keep it as long as such sagas run", d.name, event.ProtoReflect().Descriptor().FullName()))
+		panic(fmt.Sprintf("sagas: the saga %s has heard of a %s, for which its definition has no Hear: keep it as long as such sagas run", d.name, eventName(event)))
 	}
 	s.data = h.hear(s.data, event, sourceOf(e.From))
 	s.past = append(slices.Clip(s.past), e)
@@ -47,8 +97,11 @@ func sourceOf(m *messages.SagaSource) Source {
 	return Source{Ref: ref, Version: holdfast.Version(m.GetVersion()), Time: time.Unix(0, m.GetTime()).UTC(), User: m.GetUser()}
 }
 
-func (d *Saga[S]) intended(s state[S], e *messages.SagaIntended) state[S] {
-	return s.with(d.index(e.Step), func(p *progress) {
+func (d *Saga) intended(s state, e *messages.SagaIntended) state {
+	if d.reacts() && s.step(e.Step) == nil {
+		s.steps = append(slices.Clip(s.steps), progress{name: e.Step})
+	}
+	return s.with(d.progress(s, e.Step), func(p *progress) {
 		r := p.errand(e.Way)
 		r.phase, r.attempt, r.to, r.command, r.edits = sent, e.Attempt, e.To, e.Command, e.Edits
 		r.deadline = timeAt(e.Deadline)
@@ -62,8 +115,8 @@ func (d *Saga[S]) intended(s state[S], e *messages.SagaIntended) state[S] {
 	})
 }
 
-func (d *Saga[S]) answered(s state[S], e *messages.SagaAnswered) state[S] {
-	return s.with(d.index(e.Step), func(p *progress) {
+func (d *Saga) answered(s state, e *messages.SagaAnswered) state {
+	return s.with(d.progress(s, e.Step), func(p *progress) {
 		r := p.errand(e.Way)
 		code := holdfast.Code(e.Code)
 		switch {
@@ -83,7 +136,7 @@ func (d *Saga[S]) answered(s state[S], e *messages.SagaAnswered) state[S] {
 		switch {
 		case e.Again != 0:
 			r.phase, r.again = pausing, timeAt(e.Again)
-		case e.Way == do && d.steps[e.Step].kind != retryable:
+		case e.Way == do && d.stepOf(e.Step).kind != retryable:
 			r.phase = doomed
 		default:
 			r.phase = exhausted
@@ -98,15 +151,15 @@ func why(a *messages.SagaAnswered) string {
 	return a.Code + ": " + a.Message
 }
 
-func (d *Saga[S]) stepEnded(s state[S], e *messages.SagaStepEnded) state[S] {
+func (d *Saga) stepEnded(s state, e *messages.SagaStepEnded) state {
 	s.turns++
 	turn := s.turns
-	return s.with(d.index(e.Step), func(p *progress) {
+	return s.with(d.progress(s, e.Step), func(p *progress) {
 		r := p.errand(e.Way)
 		switch {
 		case e.Failed == "":
 			r.phase = ended
-		case d.steps[e.Step].kind == retryable || e.Way != do:
+		case e.Stuck:
 			r.phase, r.reason = exhausted, e.Failed
 		default:
 			r.phase, r.reason = failed, e.Failed
@@ -117,27 +170,27 @@ func (d *Saga[S]) stepEnded(s state[S], e *messages.SagaStepEnded) state[S] {
 	})
 }
 
-func (d *Saga[S]) turned(s state[S], e *messages.SagaTurned) state[S] {
+func (d *Saga) turned(s state, e *messages.SagaTurned) state {
 	s.back, s.cancelled, s.reason = true, e.Cancelled, e.Reason
 	return s
 }
 
 // acted has an operator's help take effect: what was exhausted, or pauses, is due at once.
-func (d *Saga[S]) acted(s state[S], e *messages.SagaActed) state[S] {
+func (d *Saga) acted(s state, e *messages.SagaActed) state {
 	switch e.Action {
 	case actRetry:
-		return s.with(d.index(e.Step), func(p *progress) { p.errand(e.Way).help() })
+		return s.with(d.progress(s, e.Step), func(p *progress) { p.help(e.Way) })
 	case actEdit:
-		return s.with(d.index(e.Step), func(p *progress) {
+		return s.with(d.progress(s, e.Step), func(p *progress) {
 			r := p.errand(e.Way)
 			r.phase, r.instead = doomed, e.Command
 		})
 	case actResume:
 		for i := range s.steps {
-			s = s.with(i, func(p *progress) {
+			s = s.with(&s.steps[i], func(p *progress) {
 				for _, way := range ways {
-					if r := p.errand(way); r.phase == exhausted {
-						r.help()
+					if p.errand(way).phase == exhausted {
+						p.help(way)
 					}
 				}
 			})
@@ -146,9 +199,18 @@ func (d *Saga[S]) acted(s state[S], e *messages.SagaActed) state[S] {
 	return s
 }
 
-func (r *errand) help() { r.phase, r.again, r.fresh = pausing, time.Time{}, r.attempt }
+// help has an errand tried again, now. When it is certain that the command is not executed
+// any more, it goes out under another id.
+func (p *progress) help(way messages.SagaWay) {
+	r := p.errand(way)
+	if p.void.phase == ended && p.void.of == way {
+		r.phase, r.instead = doomed, r.command
+		return
+	}
+	r.phase, r.again, r.fresh = pausing, time.Time{}, r.attempt
+}
 
-func (d *Saga[S]) over(s state[S], e *messages.SagaEnded) state[S] {
+func (d *Saga) over(s state, e *messages.SagaEnded) state {
 	s.end, s.reason = Status(e.Status), e.Reason
 	return s
 }
@@ -160,6 +222,14 @@ func mustOpen(a *anypb.Any) holdfast.Event {
 		panic(fmt.Sprintf("sagas: what was recorded as %s cannot be read: %v", a.GetTypeUrl(), err))
 	}
 	return m
+}
+
+func mustPack(m holdfast.Command) *anypb.Any {
+	a, err := anypb.New(m)
+	if err != nil {
+		panic(fmt.Sprintf("sagas: a %T cannot be encoded: %v", m, err))
+	}
+	return a
 }
 
 func timeAt(nanos int64) time.Time {

@@ -51,13 +51,13 @@ var short = Backoff{First: time.Second, Max: 4 * time.Second, Attempts: 3}
 var journey = Define("journey",
 	Begin(trip.begin),
 	Hear("account", func(*bankpb.Deposited, Source) string { return "j-1" }, trip.told),
-	Step("a", Do("account", trip{}.take(1)), Undo("account", trip{}.give(1)), Retry[trip](short), Timeout[trip](time.Minute)),
+	Step("a", Do("account", trip{}.take(1)), Undo("account", trip{}.give(1)), Retry(short), Timeout(time.Minute)),
 	Together(
-		Step("b", Do("account", trip{}.take(2)), Undo("account", trip{}.give(2)), Retry[trip](short)),
-		Step("c", Do("account", trip{}.take(4)), Undo("account", trip{}.give(4)), Retry[trip](short), Until(trip.ready), Timeout[trip](30*time.Second)),
+		Step("b", Do("account", trip{}.take(2)), Undo("account", trip{}.give(2)), Retry(short)),
+		Step("c", Do("account", trip{}.take(4)), Undo("account", trip{}.give(4)), Retry(short), Until(trip.ready), Timeout(30*time.Second)),
 	),
-	Pivot("d", Do("account", trip{}.take(8)), Retry[trip](short)),
-	Retryable("e", Do("account", trip{}.take(16)), Retry[trip](short)),
+	Pivot("d", Do("account", trip{}.take(8)), Retry(short)),
+	Retryable("e", Do("account", trip{}.take(16)), Retry(short)),
 )
 
 // A run is one saga with a world around it that is told what to answer.
@@ -99,7 +99,7 @@ func (r *run) must(c holdfast.Command) {
 	}
 }
 
-func (r *run) status() Status { return r.state.(state[trip]).status() }
+func (r *run) status() Status { return r.state.(state).status() }
 
 // Whatever the world answers, a saga ends with everything done, or with nothing.
 func TestAnyWorld(t *testing.T) {

@@ -4,16 +4,17 @@ import (
 	"github.com/holdfast-run/holdfast/messages"
 )
 
-func (d *Saga[S]) save(s state[S]) *messages.SagaState {
+func (d *Saga) save(s state) *messages.SagaState {
 	m := &messages.SagaState{
 		Status: string(s.status()), Reason: s.reason, Input: s.input, Heard: s.past,
 		End: string(s.end), Back: s.back, Cancelled: s.cancelled, Turns: uint32(s.turns),
+		Recorded: s.records, Parked: s.parked, Closing: string(s.closing), Began: s.began,
 	}
-	for i, name := range d.order {
-		if i < len(s.steps) {
-			p := &s.steps[i]
-			m.Steps = append(m.Steps, &messages.SagaStep{Name: name, Do: p.do.save(), Undo: p.undo.save(), Void: p.void.save(), Turn: uint32(p.turn)})
-		}
+	for _, p := range s.steps {
+		m.Steps = append(m.Steps, &messages.SagaStep{Name: p.name, Do: p.do.save(), Undo: p.undo.save(), Void: p.void.save(), Turn: uint32(p.turn)})
+	}
+	for _, a := range s.alarms {
+		m.Alarms = append(m.Alarms, &messages.SagaAlarmed{Name: a.name, At: nanos(a.at)})
 	}
 	return m
 }
@@ -30,19 +31,28 @@ func (r *errand) save() *messages.SagaErrand {
 }
 
 // load is the reverse of save. The data are made anew of what the saga began with and what
-// it has heard.
-func (d *Saga[S]) load(m *messages.SagaState) state[S] {
-	var s state[S]
-	if m.Input == nil {
-		return s
+// it has heard, or recorded.
+func (d *Saga) load(m *messages.SagaState) state {
+	var s state
+	if m.Began {
+		s = d.begun(s, &messages.SagaBegun{Input: m.Input})
 	}
-	s = d.begun(s, &messages.SagaBegun{Input: m.Input})
 	for _, e := range m.Heard {
 		s = d.heard(s, e)
 	}
-	for _, st := range m.Steps {
-		s.steps[d.index(st.Name)] = progress{do: loadErrand(st.Do), undo: loadErrand(st.Undo), void: loadErrand(st.Void), turn: int(st.Turn)}
+	for _, e := range m.Recorded {
+		s = d.recorded(s, mustOpen(e))
 	}
+	for _, st := range m.Steps {
+		if d.reacts() {
+			s.steps = append(s.steps, progress{name: st.Name})
+		}
+		*d.progress(s, st.Name) = progress{name: st.Name, do: loadErrand(st.Do), undo: loadErrand(st.Undo), void: loadErrand(st.Void), turn: int(st.Turn)}
+	}
+	for _, a := range m.Alarms {
+		s = d.alarmed(s, a)
+	}
+	s.closing, s.parked = Status(m.Closing), m.Parked
 	s.end, s.back, s.cancelled, s.reason, s.turns = Status(m.End), m.Back, m.Cancelled, m.Reason, int(m.Turns)
 	return s
 }

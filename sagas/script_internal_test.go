@@ -16,13 +16,18 @@ import (
 	"github.com/holdfast-run/holdfast/messages"
 )
 
-var rewrite = flag.Bool("rewrite", false, "rewrite the scripts in testdata/machine with what the machine does now")
+var rewrite = flag.Bool("rewrite", false, "rewrite the scripts in testdata with what the machine does now")
 
-// TestMachine plays the scripts. A script is the life of a journey: what it is told, a line
-// of dashes, and what it records. If one fails, run go test ./sagas -run TestMachine -rewrite
+// TestSteps plays the scripts in testdata/steps. A script is the life of a journey: what it
+// is told, a line of dashes, and what it records. If one fails, run go test ./sagas -rewrite
 // and look at the difference; commit it only if you understand what caused it.
-func TestMachine(t *testing.T) {
-	files, err := filepath.Glob("testdata/machine/*.txt")
+func TestSteps(t *testing.T) { playAll(t, "steps", journey) }
+
+// TestReactions plays those in testdata/reactions, of a guard.
+func TestReactions(t *testing.T) { playAll(t, "reactions", guard) }
+
+func playAll(t *testing.T, folder string, def *Saga) {
+	files, err := filepath.Glob("testdata/" + folder + "/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scripts: %v", err)
 	}
@@ -32,7 +37,7 @@ func TestMachine(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := (&stage{run: newRun(t, journey.Type())}).play(want)
+			got := (&stage{run: newRun(t, def.Type())}).play(want)
 			if *rewrite {
 				if err := os.WriteFile(file, got, 0o644); err != nil {
 					t.Fatal(err)
@@ -103,12 +108,21 @@ func (s *stage) command(verb string, args []string) holdfast.Command {
 		return &bankpb.OpenAccount{Owner: rest(0)}
 	case "answer": // answer STEP do|undo|void ATTEMPT [happened] [CODE [sentence]]
 		return &messages.SagaReport{Answer: s.answer(args)}
-	case "hear":
-		return &messages.SagaHear{Heard: &messages.SagaHeard{From: &messages.SagaSource{Ref: "account/x"}, Event: mustPack(&bankpb.Deposited{Amount: 1})}}
+	case "hear": // hear [AMOUNT]
+		amount := int64(1)
+		_, _ = fmt.Sscan(rest(0), &amount)
+		return &messages.SagaHear{Heard: &messages.SagaHeard{From: &messages.SagaSource{Ref: "account/x"}, Event: mustPack(&bankpb.Deposited{Amount: amount})}}
+	case "hear-strangely":
+		return &messages.SagaHear{Heard: &messages.SagaHeard{Event: mustPack(&bankpb.AccountClosed{})}}
+	case "break", "mend":
+		broken = verb == "break"
+		return &messages.SagaWake{}
 	case "wake":
 		return &messages.SagaWake{}
 	case "retry":
 		return &messages.SagaRetry{Step: args[0], Reason: rest(1)}
+	case "skip-parked":
+		return &messages.SagaSkip{Reason: rest(0)}
 	case "skip":
 		return &messages.SagaSkip{Step: args[0], Reason: rest(1)}
 	case "edit":
@@ -201,6 +215,19 @@ func (s *stage) describe(e holdfast.Event) string {
 		return strings.TrimSpace(fmt.Sprintf("the operator's %s %s", e.Action, e.Step)) + ": " + e.Reason
 	case *messages.SagaEnded:
 		return strings.TrimSpace("end " + e.Status + " " + e.Reason)
+	case *messages.SagaAlarmed:
+		if e.At == 0 {
+			return "no alarm " + e.Name
+		}
+		return fmt.Sprintf("alarm %s at %v", e.Name, s.since(e.At))
+	case *messages.SagaRang:
+		return "alarm " + e.Name + " rings"
+	case *messages.SagaClosing:
+		return strings.TrimSpace("close, to be " + e.Status + ": " + e.Reason)
+	case *messages.SagaParked:
+		return fmt.Sprintf("park %s: %s", e.Input.MessageName().Name(), e.Reason)
+	case *messages.SagaUnparked:
+		return "unpark"
 	}
-	return fmt.Sprint(e)
+	return fmt.Sprintf("record %s{%v}", e.ProtoReflect().Descriptor().Name(), e)
 }

@@ -64,27 +64,48 @@ func (r *errand) open() bool {
 
 // progress is how far a step has come.
 type progress struct {
+	name     string
 	do, undo errand
 	void     errand // makes sure that a command is not executed any more
 	turn     int    // when it was done, among the others; 0 before
 }
 
 // state is a saga as its events tell it. It is a value: what changes is copied.
-type state[S any] struct {
-	data      S
+type state struct {
+	data      any                   // nil before it has begun
 	input     *anypb.Any            // what it began with
-	past      []*messages.SagaHeard // what it has heard
+	past      []*messages.SagaHeard // what it has heard, if it is one of steps
+	records   []*anypb.Any          // events of its own, if it is one of reactions
 	began     bool
 	end       Status // once it is over
+	closing   Status // what it will be then
 	back      bool   // what has been done is undone
 	cancelled bool   // because an operator wants it
 	reason    string // why it goes back
 	steps     []progress
 	turns     int
+	alarms    []alarm
+	parked    []*messages.SagaParked // what could not be taken in
+}
+
+type alarm struct {
+	name string
+	at   time.Time
+}
+
+// step finds a step by its name; nil if there is none.
+func (s state) step(name string) *progress {
+	for i := range s.steps {
+		if s.steps[i].name == name {
+			return &s.steps[i]
+		}
+	}
+	return nil
 }
 
 // with gives the state with one step changed.
-func (s state[S]) with(i int, change func(*progress)) state[S] {
+func (s state) with(p *progress, change func(*progress)) state {
+	i := slices.IndexFunc(s.steps, func(o progress) bool { return o.name == p.name })
 	s.steps = slices.Clone(s.steps)
 	change(&s.steps[i])
 	return s
@@ -101,17 +122,19 @@ func (p *progress) errand(way messages.SagaWay) *errand {
 	return &p.do
 }
 
+func (p progress) open() bool { return p.do.open() || p.undo.open() || p.void.open() }
+
 // stuck reports whether an operator has to help.
-func (s state[S]) stuck() bool {
-	return slices.ContainsFunc(s.steps, func(p progress) bool {
+func (s state) stuck() bool {
+	return len(s.parked) > 0 || slices.ContainsFunc(s.steps, func(p progress) bool {
 		return p.do.phase == exhausted || p.undo.phase == exhausted || p.void.phase == exhausted
 	})
 }
 
 // status is what operators see.
-func (s state[S]) status() Status {
+func (s state) status() Status {
 	switch {
-	case !s.began:
+	case !s.began && len(s.parked) == 0:
 		return ""
 	case s.end != "":
 		return s.end
@@ -120,7 +143,7 @@ func (s state[S]) status() Status {
 	case s.back:
 		return Compensating
 	}
-	if slices.ContainsFunc(s.steps, func(p progress) bool { return p.do.open() || p.void.open() }) {
+	if slices.ContainsFunc(s.steps, progress.open) {
 		return Running
 	}
 	return Waiting

@@ -1,7 +1,9 @@
 package sagas
 
 import (
+	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"time"
 
@@ -17,32 +19,33 @@ const (
 	compensatable kind = iota // it is undone, with all before it
 	pivot                     // all before it is undone; once it is done, nothing is
 	retryable                 // it is tried until it is done
+	reacting                  // what becomes of it is told to a reaction, if there is one
 )
 
-type step[S any] struct {
+type step struct {
 	name  string
 	where string
 	kind  kind
 
-	do, undo *intent[S]
+	do, undo *intent
 	needless string // why it needs no compensation
-	until    func(S) Verdict
+	until    func(data any) Verdict
 	timeout  time.Duration
 	retry    Backoff
-	retried  bool // Retry was given
 }
 
 // An intent makes a command for an aggregate.
-type intent[S any] struct {
+type intent struct {
 	typ     string
 	command protoreflect.MessageType
-	make    func(S) (id string, c holdfast.Command)
+	make    func(data any) (id string, c holdfast.Command)
 }
 
 // An Option says more of a step. Do, Undo, NoUndo, Until, Timeout and Retry make options.
-type Option[S any] struct {
+type Option struct {
 	what string
-	add  func(*step[S]) error
+	data []reflect.Type
+	add  func(*step) error
 }
 
 // A Verdict is what a step that waits has come to.
@@ -65,26 +68,30 @@ func Failed(reason string) Verdict { return Verdict{ended: true, failed: reason}
 
 // Step is a step that can be undone: it needs [Do] and [Undo], or [NoUndo]. Steps are done
 // one after the other, in the order in which they are defined.
-func Step[S any](name string, options ...Option[S]) Part[S] {
+func Step(name string, options ...Option) Part {
 	return stepPart("Step", caller(), name, compensatable, options)
 }
 
 // Pivot is the step after which there is no way back: when it fails, all before it is
 // undone; once it is done, what follows is tried until it is done, too. There is one at
 // the most.
-func Pivot[S any](name string, options ...Option[S]) Part[S] {
+func Pivot(name string, options ...Option) Part {
 	return stepPart("Pivot", caller(), name, pivot, options)
 }
 
 // Retryable is a step that is tried until it is done. When its retries are used up the saga
 // is stuck, and an operator has to help.
-func Retryable[S any](name string, options ...Option[S]) Part[S] {
+func Retryable(name string, options ...Option) Part {
 	return stepPart("Retryable", caller(), name, retryable, options)
 }
 
-func stepPart[S any](what, where, name string, k kind, options []Option[S]) Part[S] {
-	s := &step[S]{name: name, where: where, kind: k, retry: DefaultBackoff}
-	return Part[S]{what: fmt.Sprintf("%s(%q)", what, name), where: where, add: func(d *Saga[S]) error {
+func stepPart(what, where, name string, k kind, options []Option) Part {
+	var data []reflect.Type
+	for _, o := range options {
+		data = append(data, o.data...)
+	}
+	return Part{what: fmt.Sprintf("%s(%q)", what, name), where: where, data: data, add: func(d *Saga) error {
+		s := &step{name: name, where: where, kind: k, retry: DefaultBackoff}
 		if err := s.define(options); err != nil {
 			return err
 		}
@@ -98,19 +105,16 @@ func stepPart[S any](what, where, name string, k kind, options []Option[S]) Part
 
 // Together has steps done at the same time. The next ones begin when all are done; when one
 // fails, the others are undone, too. A pivot stands alone.
-func Together[S any](steps ...Part[S]) Part[S] {
-	return Part[S]{what: "Together", where: caller(), add: func(d *Saga[S]) error {
+func Together(steps ...Part) Part {
+	return Part{what: "Together", where: caller(), add: func(d *Saga) error {
 		if len(steps) < 2 {
 			return fmt.Errorf("it needs at least two steps")
 		}
 		before := len(d.groups)
 		for _, p := range steps {
-			if p.add == nil {
-				return fmt.Errorf("an empty part was given: make steps with Step and Retryable")
-			}
 			was := len(d.groups)
-			if err := p.add(d); err != nil {
-				return fmt.Errorf("%s at %s: %w", p.what, p.where, err)
+			if err := d.add(p); err != nil {
+				return err
 			}
 			if len(d.groups) != was+1 || len(d.groups[was]) != 1 {
 				return fmt.Errorf("%s at %s is no step: put steps together, and nothing else", p.what, p.where)
@@ -125,9 +129,12 @@ func Together[S any](steps ...Part[S]) Part[S] {
 	}}
 }
 
-var stepName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
+var (
+	stepName   = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
+	errBadName = errors.New("bad name: want a small letter, then small letters, digits, '-' and '_', 32 at most")
+)
 
-func (d *Saga[S]) addStep(s *step[S]) error {
+func (d *Saga) addStep(s *step) error {
 	if prev, ok := d.steps[s.name]; ok {
 		return fmt.Errorf("there is a step of that name already, at %s", prev.where)
 	}
@@ -136,9 +143,9 @@ func (d *Saga[S]) addStep(s *step[S]) error {
 	return nil
 }
 
-func (s *step[S]) define(options []Option[S]) error {
+func (s *step) define(options []Option) error {
 	if !stepName.MatchString(s.name) {
-		return fmt.Errorf("bad name: want a small letter, then small letters, digits, '-' and '_', 32 at most")
+		return errBadName
 	}
 	for _, o := range options {
 		if o.add == nil {
@@ -166,8 +173,8 @@ func (s *step[S]) define(options []Option[S]) error {
 // Do binds what the step does: a command for an aggregate of a type, by its id. A nil
 // command means that there is nothing to do. It is made once, and recorded before it is
 // sent.
-func Do[S any, C holdfast.Command](typ string, f func(S) (id string, c C)) Option[S] {
-	return Option[S]{what: describe[C]("Do"), add: func(s *step[S]) (err error) {
+func Do[S any, C holdfast.Command](typ string, f func(S) (id string, c C)) Option {
+	return Option{what: describe[C]("Do"), data: of[S](), add: func(s *step) (err error) {
 		if s.do != nil {
 			return fmt.Errorf("it does something already")
 		}
@@ -178,8 +185,8 @@ func Do[S any, C holdfast.Command](typ string, f func(S) (id string, c C)) Optio
 
 // Undo binds what undoes the step. It is sent only when the step has certainly taken
 // effect, and should not be refused: what keeps failing makes the saga stuck.
-func Undo[S any, C holdfast.Command](typ string, f func(S) (id string, c C)) Option[S] {
-	return Option[S]{what: describe[C]("Undo"), add: func(s *step[S]) (err error) {
+func Undo[S any, C holdfast.Command](typ string, f func(S) (id string, c C)) Option {
+	return Option{what: describe[C]("Undo"), data: of[S](), add: func(s *step) (err error) {
 		if s.undo != nil {
 			return fmt.Errorf("it is undone already")
 		}
@@ -189,8 +196,8 @@ func Undo[S any, C holdfast.Command](typ string, f func(S) (id string, c C)) Opt
 }
 
 // NoUndo says that the step needs no compensation, and why.
-func NoUndo[S any](because string) Option[S] {
-	return Option[S]{what: "NoUndo", add: func(s *step[S]) error {
+func NoUndo(because string) Option {
+	return Option{what: "NoUndo", add: func(s *step) error {
 		if because == "" {
 			return fmt.Errorf("say why")
 		}
@@ -201,20 +208,20 @@ func NoUndo[S any](because string) Option[S] {
 
 // Until has the step wait, once its command has been accepted, for what f says of the data:
 // an event that is heard. It is asked after each.
-func Until[S any](f func(S) Verdict) Option[S] {
-	return Option[S]{what: "Until", add: func(s *step[S]) error {
+func Until[S any](f func(S) Verdict) Option {
+	return Option{what: "Until", data: of[S](), add: func(s *step) error {
 		if f == nil {
-			return fmt.Errorf("the function is nil")
+			return errNilFunction
 		}
-		s.until = f
+		s.until = func(data any) Verdict { return f(data.(S)) }
 		return nil
 	}}
 }
 
 // Timeout is how long the step may take, from its first attempt on, before it has failed.
 // What may have been executed is found out first.
-func Timeout[S any](d time.Duration) Option[S] {
-	return Option[S]{what: fmt.Sprintf("Timeout(%v)", d), add: func(s *step[S]) error {
+func Timeout(d time.Duration) Option {
+	return Option{what: fmt.Sprintf("Timeout(%v)", d), add: func(s *step) error {
 		if d <= 0 {
 			return fmt.Errorf("choose more than nothing")
 		}
@@ -226,14 +233,14 @@ func Timeout[S any](d time.Duration) Option[S] {
 // Retry is how often, and after which pauses, an attempt that failed is made again: the
 // step's, and that of its compensation. Which failures are, depends on the kind of step: a
 // rejection ends a [Step] and a [Pivot] at once.
-func Retry[S any](b Backoff) Option[S] {
-	return Option[S]{what: "Retry", add: func(s *step[S]) error {
+func Retry(b Backoff) Option {
+	return Option{what: "Retry", add: func(s *step) error {
 		s.retry = b
 		return b.check()
 	}}
 }
 
-func newIntent[S any, C holdfast.Command](typ string, f func(S) (string, C)) (*intent[S], error) {
+func newIntent[S any, C holdfast.Command](typ string, f func(S) (string, C)) (*intent, error) {
 	mt, err := messageType[C](f == nil)
 	if err != nil {
 		return nil, err
@@ -241,8 +248,8 @@ func newIntent[S any, C holdfast.Command](typ string, f func(S) (string, C)) (*i
 	if typ == "" {
 		return nil, fmt.Errorf("it names no aggregate type")
 	}
-	return &intent[S]{typ: typ, command: mt, make: func(s S) (string, holdfast.Command) {
-		id, c := f(s)
+	return &intent{typ: typ, command: mt, make: func(data any) (string, holdfast.Command) {
+		id, c := f(data.(S))
 		if !c.ProtoReflect().IsValid() {
 			return id, nil
 		}
