@@ -62,6 +62,9 @@ type Delivery struct {
 	// Expected is nil when any version will do. 0 means that nothing may have
 	// happened yet.
 	Expected *Version
+	// Once, if not zero, is since when the command may have been sent before, under the
+	// same id: see [Once].
+	Once time.Time
 }
 
 // A SendOption writes on a command's envelope.
@@ -84,6 +87,14 @@ func WithID(id string) SendOption { return func(d *Delivery) { d.Meta.ID = id } 
 
 // WithUser says on whose behalf the command is sent.
 func WithUser(user string) SendOption { return func(d *Delivery) { d.Meta.User = user } }
+
+// Once has the command take effect once, however many others the aggregate has decided on
+// since it was sent first, which was not before since. Without it, an id is known among the
+// last 1,024 of its aggregate, and not known when its command recorded no event. What it
+// costs is that a command which finds nothing to do is recorded, too.
+//
+// It needs the id, and a meta whose At is not before since.
+func Once(since time.Time) SendOption { return func(d *Delivery) { d.Once = since } }
 
 // ExpectVersion has the command fail with ErrConflict unless the aggregate is at v.
 func ExpectVersion(v Version) SendOption { return func(d *Delivery) { d.Expected = &v } }

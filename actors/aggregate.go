@@ -155,8 +155,8 @@ func (a *aggregate) ignored(reason error) {
 	}
 }
 
-// find looks a request's command id up among the last commands in the log. The receipt
-// is nil when it is not there.
+// find looks a request's command id up among the last commands in the log, or all those
+// since it may have been sent first. The receipt is nil when it is not there.
 func find(ctx context.Context, log persistence.Reader, r *Request) (*holdfast.Receipt, error) {
 	seen := 0
 	for c, err := range log.Backwards(ctx, r.Ref, 0) {
@@ -181,7 +181,7 @@ func find(ctx context.Context, log persistence.Reader, r *Request) (*holdfast.Re
 		if first != nil {
 			return first, nil
 		}
-		if seen += len(c.Changes); seen >= Window {
+		if seen += len(c.Changes); seen >= Window && (r.Once.IsZero() || c.Time < r.Once.UnixNano()) {
 			break
 		}
 	}

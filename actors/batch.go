@@ -68,7 +68,7 @@ func (e *Engine) take(b *batch, r *Request) bool {
 		b.requests = append(b.requests, r)
 		return true
 	}
-	if e.recent.has(r.print, r.checked) {
+	if e.recent.has(r.print, r.checked) || r.checked == 0 && !r.Once.IsZero() && !r.Once.After(e.recent.lost) {
 		r.checked = e.recent.total
 		e.finding++
 		e.do(Find{r})
@@ -107,7 +107,7 @@ func (b *batch) recorded(r *Request) *Request {
 			continue
 		}
 		for _, first := range b.requests {
-			if first.Meta.ID == r.Meta.ID && (len(first.answer.Receipt.Events) > 0 || first.void()) {
+			if first.Meta.ID == r.Meta.ID && first.answer.Err == nil && (len(first.answer.Receipt.Events) > 0 || first.once()) {
 				return first
 			}
 		}
@@ -161,9 +161,9 @@ func (e *Engine) run(b *batch, r *Request) (change *messages.Change, state any, 
 		if events, err = e.def.Decide(b.state, r.Command, meta); err != nil {
 			return nil, nil, decisionError(r, err)
 		}
-		if len(events) == 0 {
-			return nil, nil, nil
-		}
+	}
+	if len(events) == 0 && !r.once() {
+		return nil, nil, nil
 	}
 	change = &messages.Change{
 		CommandId:     meta.ID,
@@ -259,8 +259,8 @@ func (e *Engine) commit(b *batch, head persistence.Head) {
 	e.phase, e.doubtful = phaseReady, false
 	e.unsaved += int(b.version - e.head.Version)
 	e.state, e.head = b.state, head
-	for _, print := range b.prints {
-		e.recent.add(print)
+	for i, print := range b.prints {
+		e.recent.add(print, time.Unix(0, b.changes[i].Time))
 	}
 	for _, r := range b.requests {
 		e.settle(r, head.Position)

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"errors"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -262,16 +263,14 @@ func (e *Engine) rebuild(l persistence.Loaded) (err error) {
 		return err
 	}
 	if l.Snapshot != nil {
-		for _, print := range l.Snapshot.Recent {
-			e.recent.add(print)
-		}
+		e.recent.restore(l.Snapshot.Recent, l.Snapshot.Head.Time)
 	}
 	for _, c := range l.Commits {
 		for _, ch := range c.Changes {
 			if state, err = persistence.Fold(e.def, state, ch.Events); err != nil {
 				return holdfast.Errorf(holdfast.CodeOf(err), "%s, commit at %s: %w", e.ref, c.Position, err)
 			}
-			e.recent.add(messages.IDFingerprint(ch.CommandId))
+			e.recent.add(messages.IDFingerprint(ch.CommandId), time.Unix(0, ch.Time))
 			e.unsaved += len(ch.Events)
 		}
 	}

@@ -135,6 +135,8 @@ func (s *stage) call(words []string) {
 		s.engine.Found(r, first, err)
 	case "elsewhere": // another writer commits
 		s.elsewhere(s.request(args))
+	case "crowd": // crowd N at=SECONDS: many others deposit
+		s.crowd(args)
 	case "ghost": // the append that was in doubt arrives after all
 		s.store.Append(s.ref, s.last.After, s.last.Changes, func(persistence.Head, error) {})
 	case "passivate":
@@ -186,6 +188,8 @@ func (s *stage) request(args []string) *actors.Request {
 		case "expect":
 			v := holdfast.Version(n)
 			r.Expected = &v
+		case "once":
+			r.Once = time.Unix(int64(n), 0)
 		case "at":
 			r.Meta.At = time.Unix(int64(n), 0)
 		}
@@ -239,6 +243,16 @@ func (s *stage) elsewhere(r *actors.Request) {
 			})
 		}
 	})
+}
+
+func (s *stage) crowd(args []string) {
+	n, _ := strconv.Atoi(args[0])
+	for i := range n {
+		s.engine.Ask(s.request([]string{fmt.Sprintf("crowd-%s-%d", args[1], i), "Deposit", "1", args[1]}))
+		s.engine.Each(func(e actors.Effect) { s.pending, _ = e.(*actors.Append) })
+		s.appended(nil)
+		s.engine.Each(func(actors.Effect) {})
+	}
 }
 
 func (s *stage) show(e actors.Effect) {

@@ -1,6 +1,8 @@
 package actors
 
 import (
+	"time"
+
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/messages"
 )
@@ -36,6 +38,9 @@ type Answer struct {
 
 func (r *Request) query() bool { return r.Command == nil }
 
+// once reports whether the command's id is recorded even when it finds nothing to do.
+func (r *Request) once() bool { return !r.Once.IsZero() || r.void() }
+
 // void reports whether the request is to use up its command id and nothing else.
 func (r *Request) void() bool {
 	_, void := r.Command.(*messages.Void)
@@ -52,21 +57,59 @@ const Window = 1024
 // not among them is certain; that it is has to be looked up in the log.
 type recent struct {
 	prints []uint32
-	base   uint64 // total at the last reset: prints[0] was the next to be added
-	total  uint64 // how many were ever added; a reset does not turn it back
+	base   uint64    // total at the last reset: prints[0] was the next to be added
+	total  uint64    // how many were ever added; a reset does not turn it back
+	marks  []mark    // oldest first
+	lost   time.Time // ids that were recorded later than this are all remembered
 }
 
-func (w *recent) add(print uint32) {
+// A mark says that the ids from the one that was the first-th on, up to those of the next
+// mark, were recorded at a time, or before.
+type mark struct {
+	first uint64
+	at    time.Time
+}
+
+// marked is for how many ids there is a mark.
+const marked = Window / 16
+
+// add remembers an id that was recorded at a time, not before the others.
+func (w *recent) add(print uint32, at time.Time) {
+	if n := len(w.marks); n == 0 || w.total-w.marks[n-1].first >= marked {
+		w.marks = append(w.marks, mark{first: w.total})
+	}
+	w.marks[len(w.marks)-1].at = at
 	if len(w.prints) < Window {
 		w.prints = append(w.prints, print)
 	} else {
 		w.prints[(w.total-w.base)%Window] = print
+		w.forget(w.total - Window)
 	}
 	w.total++
 }
 
+// forget notes that the i-th is not remembered any more.
+func (w *recent) forget(i uint64) {
+	for len(w.marks) > 1 && w.marks[1].first <= i {
+		w.marks = w.marks[1:]
+	}
+	w.lost = w.marks[0].at
+}
+
+// restore remembers what a snapshot has of the ids that were recorded up to a time.
+func (w *recent) restore(prints []uint32, at time.Time) {
+	for _, print := range prints {
+		w.add(print, at)
+	}
+	if len(prints) >= Window {
+		w.lost = at
+	}
+}
+
 // reset forgets all, and what is added from now on counts as new.
-func (w *recent) reset() { w.prints, w.base = w.prints[:0], w.total }
+func (w *recent) reset() {
+	w.prints, w.base, w.marks, w.lost = w.prints[:0], w.total, nil, time.Time{}
+}
 
 // has reports whether the print is among those added after the first since.
 func (w *recent) has(print uint32, since uint64) bool {

@@ -31,6 +31,9 @@ func encodeRequest(to string, r actors.Request) (*messages.PeerRequest, error) {
 	}
 	q.CommandId, q.CorrelationId, q.CausationId = r.Meta.ID, r.Meta.CorrelationID, r.Meta.CausationID
 	q.User, q.Trace, q.Time = r.Meta.User, r.Meta.Trace, r.Meta.At.UnixNano()
+	if !r.Once.IsZero() {
+		q.Once = r.Once.UnixNano()
+	}
 	if r.Expected != nil {
 		v := uint64(*r.Expected)
 		q.ExpectedVersion = &v
@@ -60,6 +63,9 @@ func (m *Member) decodeRequest(q *messages.PeerRequest) (actors.Request, error) 
 	r.Meta = holdfast.Meta{
 		ID: q.CommandId, CorrelationID: q.CorrelationId, CausationID: q.CausationId, User: q.User, Trace: q.Trace,
 		At: time.Unix(0, q.Time),
+	}
+	if q.Once != 0 {
+		r.Once = time.Unix(0, q.Once)
 	}
 	if q.ExpectedVersion != nil {
 		v := holdfast.Version(*q.ExpectedVersion)

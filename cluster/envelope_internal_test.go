@@ -48,7 +48,7 @@ func TestEnvelopeOfRequests(t *testing.T) {
 	meta := holdfast.Meta{ID: "one", CorrelationID: "two", CausationID: "three", User: "grace", Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", At: noon.Add(123456789)}
 	least := holdfast.Meta{ID: "one", CorrelationID: "one", At: time.Unix(0, -1)}
 	for name, r := range map[string]actors.Request{
-		"all":              {Ref: ada, Command: &bankpb.Deposit{Amount: 7}, Delivery: holdfast.Delivery{Meta: meta, Expected: &seven}},
+		"all":              {Ref: ada, Command: &bankpb.Deposit{Amount: 7}, Delivery: holdfast.Delivery{Meta: meta, Expected: &seven, Once: meta.At}},
 		"little":           {Ref: ada, Command: &bankpb.Deposit{Amount: 7}, Delivery: holdfast.Delivery{Meta: least}},
 		"nothing before":   {Ref: ada, Command: &bankpb.OpenAccount{Owner: "Ada"}, Delivery: holdfast.Delivery{Meta: meta, Expected: &none}},
 		"an empty command": {Ref: ada, Command: &bankpb.CloseAccount{}, Delivery: holdfast.Delivery{Meta: meta}},
@@ -62,6 +62,9 @@ func TestEnvelopeOfRequests(t *testing.T) {
 		got, err := bare().decodeRequest(over(t, q))
 		if err != nil || got.Ref != r.Ref || (got.Command == nil) != (r.Command == nil) || r.Command != nil && !proto.Equal(got.Command, r.Command) {
 			t.Errorf("%s: got %v, want %v: %v", name, got, r, err)
+		}
+		if !got.Once.Equal(r.Once) {
+			t.Errorf("%s: once since %v, want %v", name, got.Once, r.Once)
 		}
 		if (got.Expected == nil) != (r.Expected == nil) || r.Expected != nil && *got.Expected != *r.Expected {
 			t.Errorf("%s: the expected version is %v, want %v", name, got.Expected, r.Expected)

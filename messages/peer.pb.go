@@ -51,8 +51,11 @@ type PeerRequest struct {
 	Time int64 `protobuf:"varint,11,opt,name=time,proto3" json:"time,omitempty"`
 	// expected_version, if one is expected.
 	ExpectedVersion *uint64 `protobuf:"varint,12,opt,name=expected_version,json=expectedVersion,proto3,oneof" json:"expected_version,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// once, if not 0, is since when the command may have been sent before, in nanoseconds since
+	// 1970-01-01 UTC.
+	Once          int64 `protobuf:"varint,13,opt,name=once,proto3" json:"once,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PeerRequest) Reset() {
@@ -165,6 +168,13 @@ func (x *PeerRequest) GetTime() int64 {
 func (x *PeerRequest) GetExpectedVersion() uint64 {
 	if x != nil && x.ExpectedVersion != nil {
 		return *x.ExpectedVersion
+	}
+	return 0
+}
+
+func (x *PeerRequest) GetOnce() int64 {
+	if x != nil {
+		return x.Once
 	}
 	return 0
 }
@@ -355,7 +365,7 @@ var File_holdfast_v1_peer_proto protoreflect.FileDescriptor
 
 const file_holdfast_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x16holdfast/v1/peer.proto\x12\vholdfast.v1\"\xdb\x02\n" +
+	"\x16holdfast/v1/peer.proto\x12\vholdfast.v1\"\xef\x02\n" +
 	"\vPeerRequest\x12\x0e\n" +
 	"\x02to\x18\x01 \x01(\tR\x02to\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x0e\n" +
@@ -370,7 +380,8 @@ const file_holdfast_v1_peer_proto_rawDesc = "" +
 	"\x05trace\x18\n" +
 	" \x01(\tR\x05trace\x12\x12\n" +
 	"\x04time\x18\v \x01(\x03R\x04time\x12.\n" +
-	"\x10expected_version\x18\f \x01(\x04H\x00R\x0fexpectedVersion\x88\x01\x01B\x13\n" +
+	"\x10expected_version\x18\f \x01(\x04H\x00R\x0fexpectedVersion\x88\x01\x01\x12\x12\n" +
+	"\x04once\x18\r \x01(\x03R\x04onceB\x13\n" +
 	"\x11_expected_version\"\xee\x01\n" +
 	"\n" +
 	"PeerAnswer\x12\x18\n" +
