@@ -163,7 +163,11 @@ type SagaBegun struct {
 	// input is the command that began it; empty when it was an event, which stands behind it.
 	Input *anypb.Any `protobuf:"bytes,1,opt,name=input,proto3" json:"input,omitempty"`
 	// from is where the event comes from that the command was made of.
-	From          *SagaSource `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	From *SagaSource `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// correlation_id of everything that the saga sends.
+	CorrelationId string `protobuf:"bytes,3,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"`
+	// user on whose behalf it began, and on whose it sends.
+	User          string `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -210,6 +214,20 @@ func (x *SagaBegun) GetFrom() *SagaSource {
 		return x.From
 	}
 	return nil
+}
+
+func (x *SagaBegun) GetCorrelationId() string {
+	if x != nil {
+		return x.CorrelationId
+	}
+	return ""
+}
+
+func (x *SagaBegun) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
 }
 
 // SagaHeard is that an event of another aggregate concerned the saga.
@@ -368,7 +386,14 @@ type SagaIntended struct {
 	// deadline of the step in nanoseconds since 1970-01-01 UTC; 0 is none.
 	Deadline int64 `protobuf:"varint,7,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	// of is, of a void one, the way whose command is not to be executed any more.
-	Of            SagaWay `protobuf:"varint,8,opt,name=of,proto3,enum=holdfast.v1.SagaWay" json:"of,omitempty"`
+	Of SagaWay `protobuf:"varint,8,opt,name=of,proto3,enum=holdfast.v1.SagaWay" json:"of,omitempty"`
+	// correlation_id is the saga's.
+	CorrelationId string `protobuf:"bytes,9,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"`
+	// user is the one on whose behalf the saga began.
+	User string `protobuf:"bytes,10,opt,name=user,proto3" json:"user,omitempty"`
+	// since is when the command was first intended under its id, in nanoseconds since
+	// 1970-01-01 UTC.
+	Since         int64 `protobuf:"varint,11,opt,name=since,proto3" json:"since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -457,6 +482,27 @@ func (x *SagaIntended) GetOf() SagaWay {
 		return x.Of
 	}
 	return SagaWay_SAGA_WAY_UNSPECIFIED
+}
+
+func (x *SagaIntended) GetCorrelationId() string {
+	if x != nil {
+		return x.CorrelationId
+	}
+	return ""
+}
+
+func (x *SagaIntended) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *SagaIntended) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
 }
 
 // SagaAnswered is what became of an intent.
@@ -976,6 +1022,62 @@ func (*SagaUnparked) Descriptor() ([]byte, []int) {
 	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{11}
 }
 
+// SagaRouted is that an event, of which it could not be said which saga it concerns, was
+// passed on to the right one. It is the last event of what is no saga, but was kept as one.
+type SagaRouted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// to is the id of the saga.
+	To string `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
+	// heard is what it is told.
+	Heard         *SagaHeard `protobuf:"bytes,2,opt,name=heard,proto3" json:"heard,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SagaRouted) Reset() {
+	*x = SagaRouted{}
+	mi := &file_holdfast_v1_saga_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SagaRouted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SagaRouted) ProtoMessage() {}
+
+func (x *SagaRouted) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_saga_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SagaRouted.ProtoReflect.Descriptor instead.
+func (*SagaRouted) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SagaRouted) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *SagaRouted) GetHeard() *SagaHeard {
+	if x != nil {
+		return x.Heard
+	}
+	return nil
+}
+
 // SagaEnded is the last event of a saga.
 type SagaEnded struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -991,7 +1093,7 @@ type SagaEnded struct {
 
 func (x *SagaEnded) Reset() {
 	*x = SagaEnded{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[12]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1003,7 +1105,7 @@ func (x *SagaEnded) String() string {
 func (*SagaEnded) ProtoMessage() {}
 
 func (x *SagaEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[12]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1016,7 +1118,7 @@ func (x *SagaEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaEnded.ProtoReflect.Descriptor instead.
 func (*SagaEnded) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{12}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SagaEnded) GetStatus() string {
@@ -1060,7 +1162,7 @@ type SagaActed struct {
 
 func (x *SagaActed) Reset() {
 	*x = SagaActed{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[13]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1072,7 +1174,7 @@ func (x *SagaActed) String() string {
 func (*SagaActed) ProtoMessage() {}
 
 func (x *SagaActed) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[13]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1085,7 +1187,7 @@ func (x *SagaActed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaActed.ProtoReflect.Descriptor instead.
 func (*SagaActed) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{13}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SagaActed) GetAction() string {
@@ -1134,7 +1236,7 @@ type SagaReport struct {
 
 func (x *SagaReport) Reset() {
 	*x = SagaReport{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[14]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1248,7 @@ func (x *SagaReport) String() string {
 func (*SagaReport) ProtoMessage() {}
 
 func (x *SagaReport) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[14]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1261,7 @@ func (x *SagaReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaReport.ProtoReflect.Descriptor instead.
 func (*SagaReport) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{14}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SagaReport) GetAnswer() *SagaAnswered {
@@ -1173,14 +1275,17 @@ func (x *SagaReport) GetAnswer() *SagaAnswered {
 type SagaHear struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// heard is what the saga is to record of it.
-	Heard         *SagaHeard `protobuf:"bytes,1,opt,name=heard,proto3" json:"heard,omitempty"`
+	Heard *SagaHeard `protobuf:"bytes,1,opt,name=heard,proto3" json:"heard,omitempty"`
+	// unrouted, if not empty, is why it cannot be said which saga the event concerns: this one
+	// only keeps it.
+	Unrouted      string `protobuf:"bytes,2,opt,name=unrouted,proto3" json:"unrouted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SagaHear) Reset() {
 	*x = SagaHear{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[15]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1297,7 @@ func (x *SagaHear) String() string {
 func (*SagaHear) ProtoMessage() {}
 
 func (x *SagaHear) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[15]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1310,7 @@ func (x *SagaHear) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaHear.ProtoReflect.Descriptor instead.
 func (*SagaHear) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{15}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SagaHear) GetHeard() *SagaHeard {
@@ -1213,6 +1318,13 @@ func (x *SagaHear) GetHeard() *SagaHeard {
 		return x.Heard
 	}
 	return nil
+}
+
+func (x *SagaHear) GetUnrouted() string {
+	if x != nil {
+		return x.Unrouted
+	}
+	return ""
 }
 
 // SagaWake is the shell's command that comes when something may be due. The saga looks for
@@ -1225,7 +1337,7 @@ type SagaWake struct {
 
 func (x *SagaWake) Reset() {
 	*x = SagaWake{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[16]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1349,7 @@ func (x *SagaWake) String() string {
 func (*SagaWake) ProtoMessage() {}
 
 func (x *SagaWake) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[16]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1362,7 @@ func (x *SagaWake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaWake.ProtoReflect.Descriptor instead.
 func (*SagaWake) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{16}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{17}
 }
 
 // SagaRetry is an operator's command: try this step again, now.
@@ -1266,7 +1378,7 @@ type SagaRetry struct {
 
 func (x *SagaRetry) Reset() {
 	*x = SagaRetry{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[17]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1278,7 +1390,7 @@ func (x *SagaRetry) String() string {
 func (*SagaRetry) ProtoMessage() {}
 
 func (x *SagaRetry) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[17]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1291,7 +1403,7 @@ func (x *SagaRetry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaRetry.ProtoReflect.Descriptor instead.
 func (*SagaRetry) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{17}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SagaRetry) GetStep() string {
@@ -1321,7 +1433,7 @@ type SagaSkip struct {
 
 func (x *SagaSkip) Reset() {
 	*x = SagaSkip{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[18]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1333,7 +1445,7 @@ func (x *SagaSkip) String() string {
 func (*SagaSkip) ProtoMessage() {}
 
 func (x *SagaSkip) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[18]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1346,7 +1458,7 @@ func (x *SagaSkip) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaSkip.ProtoReflect.Descriptor instead.
 func (*SagaSkip) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{18}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SagaSkip) GetStep() string {
@@ -1378,7 +1490,7 @@ type SagaEdit struct {
 
 func (x *SagaEdit) Reset() {
 	*x = SagaEdit{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[19]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1390,7 +1502,7 @@ func (x *SagaEdit) String() string {
 func (*SagaEdit) ProtoMessage() {}
 
 func (x *SagaEdit) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[19]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1403,7 +1515,7 @@ func (x *SagaEdit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaEdit.ProtoReflect.Descriptor instead.
 func (*SagaEdit) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{19}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SagaEdit) GetStep() string {
@@ -1438,7 +1550,7 @@ type SagaResume struct {
 
 func (x *SagaResume) Reset() {
 	*x = SagaResume{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[20]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1450,7 +1562,7 @@ func (x *SagaResume) String() string {
 func (*SagaResume) ProtoMessage() {}
 
 func (x *SagaResume) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[20]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1463,7 +1575,7 @@ func (x *SagaResume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaResume.ProtoReflect.Descriptor instead.
 func (*SagaResume) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{20}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SagaResume) GetReason() string {
@@ -1485,7 +1597,7 @@ type SagaCancel struct {
 
 func (x *SagaCancel) Reset() {
 	*x = SagaCancel{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[21]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1497,7 +1609,7 @@ func (x *SagaCancel) String() string {
 func (*SagaCancel) ProtoMessage() {}
 
 func (x *SagaCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[21]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1510,7 +1622,7 @@ func (x *SagaCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaCancel.ProtoReflect.Descriptor instead.
 func (*SagaCancel) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{21}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SagaCancel) GetReason() string {
@@ -1533,7 +1645,7 @@ type SagaForce struct {
 
 func (x *SagaForce) Reset() {
 	*x = SagaForce{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[22]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1545,7 +1657,7 @@ func (x *SagaForce) String() string {
 func (*SagaForce) ProtoMessage() {}
 
 func (x *SagaForce) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[22]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1558,7 +1670,7 @@ func (x *SagaForce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaForce.ProtoReflect.Descriptor instead.
 func (*SagaForce) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{22}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SagaForce) GetStatus() string {
@@ -1586,7 +1698,7 @@ type Void struct {
 
 func (x *Void) Reset() {
 	*x = Void{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[23]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1598,7 +1710,7 @@ func (x *Void) String() string {
 func (*Void) ProtoMessage() {}
 
 func (x *Void) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[23]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +1723,7 @@ func (x *Void) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Void.ProtoReflect.Descriptor instead.
 func (*Void) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{23}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{24}
 }
 
 // SagaState is where a saga stands: what get shows of it, and its snapshot.
@@ -1644,14 +1756,18 @@ type SagaState struct {
 	// closing is the status that it will have once what is on its way is settled.
 	Closing string `protobuf:"bytes,13,opt,name=closing,proto3" json:"closing,omitempty"`
 	// began: it has.
-	Began         bool `protobuf:"varint,14,opt,name=began,proto3" json:"began,omitempty"`
+	Began bool `protobuf:"varint,14,opt,name=began,proto3" json:"began,omitempty"`
+	// correlation_id of everything that it sends.
+	CorrelationId string `protobuf:"bytes,15,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"`
+	// user on whose behalf it began.
+	User          string `protobuf:"bytes,16,opt,name=user,proto3" json:"user,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SagaState) Reset() {
 	*x = SagaState{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[24]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1663,7 +1779,7 @@ func (x *SagaState) String() string {
 func (*SagaState) ProtoMessage() {}
 
 func (x *SagaState) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[24]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1676,7 +1792,7 @@ func (x *SagaState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaState.ProtoReflect.Descriptor instead.
 func (*SagaState) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{24}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SagaState) GetStatus() string {
@@ -1777,6 +1893,20 @@ func (x *SagaState) GetBegan() bool {
 	return false
 }
 
+func (x *SagaState) GetCorrelationId() string {
+	if x != nil {
+		return x.CorrelationId
+	}
+	return ""
+}
+
+func (x *SagaState) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
 // SagaStep is how far a step has come.
 type SagaStep struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1796,7 +1926,7 @@ type SagaStep struct {
 
 func (x *SagaStep) Reset() {
 	*x = SagaStep{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[25]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1808,7 +1938,7 @@ func (x *SagaStep) String() string {
 func (*SagaStep) ProtoMessage() {}
 
 func (x *SagaStep) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[25]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1821,7 +1951,7 @@ func (x *SagaStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaStep.ProtoReflect.Descriptor instead.
 func (*SagaStep) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{25}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SagaStep) GetName() string {
@@ -1888,14 +2018,17 @@ type SagaErrand struct {
 	Of SagaWay `protobuf:"varint,12,opt,name=of,proto3,enum=holdfast.v1.SagaWay" json:"of,omitempty"`
 	// instead is what an operator has put in the place of the command, to be sent as soon as
 	// it is certain that that one will not be executed.
-	Instead       *anypb.Any `protobuf:"bytes,13,opt,name=instead,proto3" json:"instead,omitempty"`
+	Instead *anypb.Any `protobuf:"bytes,13,opt,name=instead,proto3" json:"instead,omitempty"`
+	// since is when the command was first intended under its id, in nanoseconds since
+	// 1970-01-01 UTC.
+	Since         int64 `protobuf:"varint,14,opt,name=since,proto3" json:"since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SagaErrand) Reset() {
 	*x = SagaErrand{}
-	mi := &file_holdfast_v1_saga_proto_msgTypes[26]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1907,7 +2040,7 @@ func (x *SagaErrand) String() string {
 func (*SagaErrand) ProtoMessage() {}
 
 func (x *SagaErrand) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_saga_proto_msgTypes[26]
+	mi := &file_holdfast_v1_saga_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1920,7 +2053,7 @@ func (x *SagaErrand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SagaErrand.ProtoReflect.Descriptor instead.
 func (*SagaErrand) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{26}
+	return file_holdfast_v1_saga_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SagaErrand) GetPhase() SagaPhase {
@@ -2014,14 +2147,23 @@ func (x *SagaErrand) GetInstead() *anypb.Any {
 	return nil
 }
 
+func (x *SagaErrand) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
 var File_holdfast_v1_saga_proto protoreflect.FileDescriptor
 
 const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\n" +
-	"\x16holdfast/v1/saga.proto\x12\vholdfast.v1\x1a\x19google/protobuf/any.proto\"d\n" +
+	"\x16holdfast/v1/saga.proto\x12\vholdfast.v1\x1a\x19google/protobuf/any.proto\"\x9f\x01\n" +
 	"\tSagaBegun\x12*\n" +
 	"\x05input\x18\x01 \x01(\v2\x14.google.protobuf.AnyR\x05input\x12+\n" +
-	"\x04from\x18\x02 \x01(\v2\x17.holdfast.v1.SagaSourceR\x04from\"d\n" +
+	"\x04from\x18\x02 \x01(\v2\x17.holdfast.v1.SagaSourceR\x04from\x12%\n" +
+	"\x0ecorrelation_id\x18\x03 \x01(\tR\rcorrelationId\x12\x12\n" +
+	"\x04user\x18\x04 \x01(\tR\x04user\"d\n" +
 	"\tSagaHeard\x12+\n" +
 	"\x04from\x18\x01 \x01(\v2\x17.holdfast.v1.SagaSourceR\x04from\x12*\n" +
 	"\x05event\x18\x02 \x01(\v2\x14.google.protobuf.AnyR\x05event\"{\n" +
@@ -2031,7 +2173,7 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x12\n" +
 	"\x04time\x18\x03 \x01(\x03R\x04time\x12\x12\n" +
 	"\x04user\x18\x04 \x01(\tR\x04user\x12\x19\n" +
-	"\bevent_id\x18\x05 \x01(\tR\aeventId\"\xfc\x01\n" +
+	"\bevent_id\x18\x05 \x01(\tR\aeventId\"\xcd\x02\n" +
 	"\fSagaIntended\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12&\n" +
 	"\x03way\x18\x02 \x01(\x0e2\x14.holdfast.v1.SagaWayR\x03way\x12\x18\n" +
@@ -2040,7 +2182,11 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\acommand\x18\x05 \x01(\v2\x14.google.protobuf.AnyR\acommand\x12\x14\n" +
 	"\x05edits\x18\x06 \x01(\rR\x05edits\x12\x1a\n" +
 	"\bdeadline\x18\a \x01(\x03R\bdeadline\x12$\n" +
-	"\x02of\x18\b \x01(\x0e2\x14.holdfast.v1.SagaWayR\x02of\"\xf2\x01\n" +
+	"\x02of\x18\b \x01(\x0e2\x14.holdfast.v1.SagaWayR\x02of\x12%\n" +
+	"\x0ecorrelation_id\x18\t \x01(\tR\rcorrelationId\x12\x12\n" +
+	"\x04user\x18\n" +
+	" \x01(\tR\x04user\x12\x14\n" +
+	"\x05since\x18\v \x01(\x03R\x05since\"\xf2\x01\n" +
 	"\fSagaAnswered\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12&\n" +
 	"\x03way\x18\x02 \x01(\x0e2\x14.holdfast.v1.SagaWayR\x03way\x12\x18\n" +
@@ -2074,7 +2220,11 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"SagaParked\x12*\n" +
 	"\x05input\x18\x01 \x01(\v2\x14.google.protobuf.AnyR\x05input\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x0e\n" +
-	"\fSagaUnparked\"S\n" +
+	"\fSagaUnparked\"J\n" +
+	"\n" +
+	"SagaRouted\x12\x0e\n" +
+	"\x02to\x18\x01 \x01(\tR\x02to\x12,\n" +
+	"\x05heard\x18\x02 \x01(\v2\x16.holdfast.v1.SagaHeardR\x05heard\"S\n" +
 	"\tSagaEnded\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
@@ -2087,9 +2237,10 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\acommand\x18\x05 \x01(\v2\x14.google.protobuf.AnyR\acommand\"?\n" +
 	"\n" +
 	"SagaReport\x121\n" +
-	"\x06answer\x18\x01 \x01(\v2\x19.holdfast.v1.SagaAnsweredR\x06answer\"8\n" +
+	"\x06answer\x18\x01 \x01(\v2\x19.holdfast.v1.SagaAnsweredR\x06answer\"T\n" +
 	"\bSagaHear\x12,\n" +
-	"\x05heard\x18\x01 \x01(\v2\x16.holdfast.v1.SagaHeardR\x05heard\"\n" +
+	"\x05heard\x18\x01 \x01(\v2\x16.holdfast.v1.SagaHeardR\x05heard\x12\x1a\n" +
+	"\bunrouted\x18\x02 \x01(\tR\bunrouted\"\n" +
 	"\n" +
 	"\bSagaWake\"7\n" +
 	"\tSagaRetry\x12\x12\n" +
@@ -2111,7 +2262,7 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\tSagaForce\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x06\n" +
-	"\x04Void\"\xe1\x03\n" +
+	"\x04Void\"\x9c\x04\n" +
 	"\tSagaState\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12+\n" +
@@ -2127,13 +2278,15 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\x06alarms\x18\v \x03(\v2\x18.holdfast.v1.SagaAlarmedR\x06alarms\x12/\n" +
 	"\x06parked\x18\f \x03(\v2\x17.holdfast.v1.SagaParkedR\x06parked\x12\x18\n" +
 	"\aclosing\x18\r \x01(\tR\aclosing\x12\x14\n" +
-	"\x05began\x18\x0e \x01(\bR\x05began\"\xb5\x01\n" +
+	"\x05began\x18\x0e \x01(\bR\x05began\x12%\n" +
+	"\x0ecorrelation_id\x18\x0f \x01(\tR\rcorrelationId\x12\x12\n" +
+	"\x04user\x18\x10 \x01(\tR\x04user\"\xb5\x01\n" +
 	"\bSagaStep\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12'\n" +
 	"\x02do\x18\x02 \x01(\v2\x17.holdfast.v1.SagaErrandR\x02do\x12+\n" +
 	"\x04undo\x18\x03 \x01(\v2\x17.holdfast.v1.SagaErrandR\x04undo\x12+\n" +
 	"\x04void\x18\x04 \x01(\v2\x17.holdfast.v1.SagaErrandR\x04void\x12\x12\n" +
-	"\x04turn\x18\x05 \x01(\rR\x04turn\"\x9c\x03\n" +
+	"\x04turn\x18\x05 \x01(\rR\x04turn\"\xb2\x03\n" +
 	"\n" +
 	"SagaErrand\x12,\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x16.holdfast.v1.SagaPhaseR\x05phase\x12\x18\n" +
@@ -2149,7 +2302,8 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	" \x01(\v2\x14.google.protobuf.AnyR\acommand\x12\x16\n" +
 	"\x06reason\x18\v \x01(\tR\x06reason\x12$\n" +
 	"\x02of\x18\f \x01(\x0e2\x14.holdfast.v1.SagaWayR\x02of\x12.\n" +
-	"\ainstead\x18\r \x01(\v2\x14.google.protobuf.AnyR\ainstead*Z\n" +
+	"\ainstead\x18\r \x01(\v2\x14.google.protobuf.AnyR\ainstead\x12\x14\n" +
+	"\x05since\x18\x0e \x01(\x03R\x05since*Z\n" +
 	"\aSagaWay\x12\x18\n" +
 	"\x14SAGA_WAY_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vSAGA_WAY_DO\x10\x01\x12\x11\n" +
@@ -2178,7 +2332,7 @@ func file_holdfast_v1_saga_proto_rawDescGZIP() []byte {
 }
 
 var file_holdfast_v1_saga_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_holdfast_v1_saga_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_holdfast_v1_saga_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_holdfast_v1_saga_proto_goTypes = []any{
 	(SagaWay)(0),          // 0: holdfast.v1.SagaWay
 	(SagaPhase)(0),        // 1: holdfast.v1.SagaPhase
@@ -2194,57 +2348,59 @@ var file_holdfast_v1_saga_proto_goTypes = []any{
 	(*SagaClosing)(nil),   // 11: holdfast.v1.SagaClosing
 	(*SagaParked)(nil),    // 12: holdfast.v1.SagaParked
 	(*SagaUnparked)(nil),  // 13: holdfast.v1.SagaUnparked
-	(*SagaEnded)(nil),     // 14: holdfast.v1.SagaEnded
-	(*SagaActed)(nil),     // 15: holdfast.v1.SagaActed
-	(*SagaReport)(nil),    // 16: holdfast.v1.SagaReport
-	(*SagaHear)(nil),      // 17: holdfast.v1.SagaHear
-	(*SagaWake)(nil),      // 18: holdfast.v1.SagaWake
-	(*SagaRetry)(nil),     // 19: holdfast.v1.SagaRetry
-	(*SagaSkip)(nil),      // 20: holdfast.v1.SagaSkip
-	(*SagaEdit)(nil),      // 21: holdfast.v1.SagaEdit
-	(*SagaResume)(nil),    // 22: holdfast.v1.SagaResume
-	(*SagaCancel)(nil),    // 23: holdfast.v1.SagaCancel
-	(*SagaForce)(nil),     // 24: holdfast.v1.SagaForce
-	(*Void)(nil),          // 25: holdfast.v1.Void
-	(*SagaState)(nil),     // 26: holdfast.v1.SagaState
-	(*SagaStep)(nil),      // 27: holdfast.v1.SagaStep
-	(*SagaErrand)(nil),    // 28: holdfast.v1.SagaErrand
-	(*anypb.Any)(nil),     // 29: google.protobuf.Any
+	(*SagaRouted)(nil),    // 14: holdfast.v1.SagaRouted
+	(*SagaEnded)(nil),     // 15: holdfast.v1.SagaEnded
+	(*SagaActed)(nil),     // 16: holdfast.v1.SagaActed
+	(*SagaReport)(nil),    // 17: holdfast.v1.SagaReport
+	(*SagaHear)(nil),      // 18: holdfast.v1.SagaHear
+	(*SagaWake)(nil),      // 19: holdfast.v1.SagaWake
+	(*SagaRetry)(nil),     // 20: holdfast.v1.SagaRetry
+	(*SagaSkip)(nil),      // 21: holdfast.v1.SagaSkip
+	(*SagaEdit)(nil),      // 22: holdfast.v1.SagaEdit
+	(*SagaResume)(nil),    // 23: holdfast.v1.SagaResume
+	(*SagaCancel)(nil),    // 24: holdfast.v1.SagaCancel
+	(*SagaForce)(nil),     // 25: holdfast.v1.SagaForce
+	(*Void)(nil),          // 26: holdfast.v1.Void
+	(*SagaState)(nil),     // 27: holdfast.v1.SagaState
+	(*SagaStep)(nil),      // 28: holdfast.v1.SagaStep
+	(*SagaErrand)(nil),    // 29: holdfast.v1.SagaErrand
+	(*anypb.Any)(nil),     // 30: google.protobuf.Any
 }
 var file_holdfast_v1_saga_proto_depIdxs = []int32{
-	29, // 0: holdfast.v1.SagaBegun.input:type_name -> google.protobuf.Any
+	30, // 0: holdfast.v1.SagaBegun.input:type_name -> google.protobuf.Any
 	4,  // 1: holdfast.v1.SagaBegun.from:type_name -> holdfast.v1.SagaSource
 	4,  // 2: holdfast.v1.SagaHeard.from:type_name -> holdfast.v1.SagaSource
-	29, // 3: holdfast.v1.SagaHeard.event:type_name -> google.protobuf.Any
+	30, // 3: holdfast.v1.SagaHeard.event:type_name -> google.protobuf.Any
 	0,  // 4: holdfast.v1.SagaIntended.way:type_name -> holdfast.v1.SagaWay
-	29, // 5: holdfast.v1.SagaIntended.command:type_name -> google.protobuf.Any
+	30, // 5: holdfast.v1.SagaIntended.command:type_name -> google.protobuf.Any
 	0,  // 6: holdfast.v1.SagaIntended.of:type_name -> holdfast.v1.SagaWay
 	0,  // 7: holdfast.v1.SagaAnswered.way:type_name -> holdfast.v1.SagaWay
 	0,  // 8: holdfast.v1.SagaStepEnded.way:type_name -> holdfast.v1.SagaWay
-	29, // 9: holdfast.v1.SagaParked.input:type_name -> google.protobuf.Any
-	0,  // 10: holdfast.v1.SagaActed.way:type_name -> holdfast.v1.SagaWay
-	29, // 11: holdfast.v1.SagaActed.command:type_name -> google.protobuf.Any
-	6,  // 12: holdfast.v1.SagaReport.answer:type_name -> holdfast.v1.SagaAnswered
-	3,  // 13: holdfast.v1.SagaHear.heard:type_name -> holdfast.v1.SagaHeard
-	29, // 14: holdfast.v1.SagaEdit.command:type_name -> google.protobuf.Any
-	27, // 15: holdfast.v1.SagaState.steps:type_name -> holdfast.v1.SagaStep
-	29, // 16: holdfast.v1.SagaState.input:type_name -> google.protobuf.Any
-	3,  // 17: holdfast.v1.SagaState.heard:type_name -> holdfast.v1.SagaHeard
-	29, // 18: holdfast.v1.SagaState.recorded:type_name -> google.protobuf.Any
-	9,  // 19: holdfast.v1.SagaState.alarms:type_name -> holdfast.v1.SagaAlarmed
-	12, // 20: holdfast.v1.SagaState.parked:type_name -> holdfast.v1.SagaParked
-	28, // 21: holdfast.v1.SagaStep.do:type_name -> holdfast.v1.SagaErrand
-	28, // 22: holdfast.v1.SagaStep.undo:type_name -> holdfast.v1.SagaErrand
-	28, // 23: holdfast.v1.SagaStep.void:type_name -> holdfast.v1.SagaErrand
-	1,  // 24: holdfast.v1.SagaErrand.phase:type_name -> holdfast.v1.SagaPhase
-	29, // 25: holdfast.v1.SagaErrand.command:type_name -> google.protobuf.Any
-	0,  // 26: holdfast.v1.SagaErrand.of:type_name -> holdfast.v1.SagaWay
-	29, // 27: holdfast.v1.SagaErrand.instead:type_name -> google.protobuf.Any
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	30, // 9: holdfast.v1.SagaParked.input:type_name -> google.protobuf.Any
+	3,  // 10: holdfast.v1.SagaRouted.heard:type_name -> holdfast.v1.SagaHeard
+	0,  // 11: holdfast.v1.SagaActed.way:type_name -> holdfast.v1.SagaWay
+	30, // 12: holdfast.v1.SagaActed.command:type_name -> google.protobuf.Any
+	6,  // 13: holdfast.v1.SagaReport.answer:type_name -> holdfast.v1.SagaAnswered
+	3,  // 14: holdfast.v1.SagaHear.heard:type_name -> holdfast.v1.SagaHeard
+	30, // 15: holdfast.v1.SagaEdit.command:type_name -> google.protobuf.Any
+	28, // 16: holdfast.v1.SagaState.steps:type_name -> holdfast.v1.SagaStep
+	30, // 17: holdfast.v1.SagaState.input:type_name -> google.protobuf.Any
+	3,  // 18: holdfast.v1.SagaState.heard:type_name -> holdfast.v1.SagaHeard
+	30, // 19: holdfast.v1.SagaState.recorded:type_name -> google.protobuf.Any
+	9,  // 20: holdfast.v1.SagaState.alarms:type_name -> holdfast.v1.SagaAlarmed
+	12, // 21: holdfast.v1.SagaState.parked:type_name -> holdfast.v1.SagaParked
+	29, // 22: holdfast.v1.SagaStep.do:type_name -> holdfast.v1.SagaErrand
+	29, // 23: holdfast.v1.SagaStep.undo:type_name -> holdfast.v1.SagaErrand
+	29, // 24: holdfast.v1.SagaStep.void:type_name -> holdfast.v1.SagaErrand
+	1,  // 25: holdfast.v1.SagaErrand.phase:type_name -> holdfast.v1.SagaPhase
+	30, // 26: holdfast.v1.SagaErrand.command:type_name -> google.protobuf.Any
+	0,  // 27: holdfast.v1.SagaErrand.of:type_name -> holdfast.v1.SagaWay
+	30, // 28: holdfast.v1.SagaErrand.instead:type_name -> google.protobuf.Any
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_v1_saga_proto_init() }
@@ -2258,7 +2414,7 @@ func file_holdfast_v1_saga_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_v1_saga_proto_rawDesc), len(file_holdfast_v1_saga_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

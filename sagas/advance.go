@@ -27,7 +27,25 @@ func (d *Saga) advance(s state, at time.Time, events ...holdfast.Event) holdfast
 			}
 			events = append(events, more...)
 		}
+		if in, ok := events[i].(*messages.SagaIntended); ok {
+			s.complete(in, at)
+		}
 		s = d.evolve(s, events[i])
+	}
+}
+
+// complete writes on an intent what is the same for all that the saga sends, and since when
+// its command may have been sent.
+func (s state) complete(in *messages.SagaIntended, at time.Time) {
+	in.CorrelationId, in.User, in.Since = s.meta.CorrelationID, s.meta.User, nanos(at)
+	way := in.Way
+	if way == void {
+		way = in.Of
+	}
+	if p := s.step(in.Step); p != nil {
+		if r := p.errand(way); r.edits == in.Edits && !r.since.IsZero() {
+			in.Since = nanos(r.since)
+		}
 	}
 }
 
@@ -189,7 +207,7 @@ func (d *Saga) intend(s state, st *step, way messages.SagaWay, at time.Time) hol
 	if c == nil {
 		return e
 	}
-	e.To = holdfast.Ref{Type: in.typ, ID: id}.String()
+	e.To = formatRef(holdfast.Ref{Type: in.typ, ID: id})
 	e.Command = mustPack(c)
 	return e
 }

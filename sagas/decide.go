@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/messages"
@@ -34,6 +35,7 @@ func (d *Saga) aggregate() *holdfast.Type[state] {
 		holdfast.Evolve(d.closed),
 		holdfast.Evolve(d.parked),
 		holdfast.Evolve(d.unparked),
+		holdfast.Evolve(d.routed),
 		holdfast.Evolve(d.acted),
 		holdfast.Evolve(d.over),
 
@@ -43,18 +45,23 @@ func (d *Saga) aggregate() *holdfast.Type[state] {
 
 // start takes the command with which a saga of steps begins; from is where the event comes
 // from of which it was made, if it was.
-func (d *Saga) start(s state, c holdfast.Command, from *messages.SagaSource, at time.Time) (holdfast.Events, error) {
+func (d *Saga) start(s state, c holdfast.Command, from *messages.SagaSource, m holdfast.Meta) (holdfast.Events, error) {
 	if s.began {
 		return nil, holdfast.Reject("already_begun", "the saga has begun already, and is %s", s.status())
 	}
 	if _, err := d.begin.begin(c); err != nil {
 		return nil, err
 	}
-	return d.advance(s, at, &messages.SagaBegun{Input: mustPack(c), From: from}), nil
+	return d.advance(s, m.At, begun(m, mustPack(c), from)), nil
+}
+
+// begun is the first event of a saga.
+func begun(m holdfast.Meta, input *anypb.Any, from *messages.SagaSource) *messages.SagaBegun {
+	return &messages.SagaBegun{Input: input, From: from, CorrelationId: m.CorrelationID, User: m.User}
 }
 
 // listen takes an event of another aggregate. One that fits no saga is of no account.
-func (d *Saga) listen(s state, h *messages.SagaHeard, at time.Time) (holdfast.Events, error) {
+func (d *Saga) listen(s state, h *messages.SagaHeard, m holdfast.Meta) (holdfast.Events, error) {
 	if s.end != "" || s.closing != "" {
 		return nil, nil
 	}
@@ -62,11 +69,11 @@ func (d *Saga) listen(s state, h *messages.SagaHeard, at time.Time) (holdfast.Ev
 	name := eventName(event)
 	switch {
 	case d.events[name].react != nil:
-		return d.react(s, h, event, at), nil
+		return d.react(s, h, event, m), nil
 	case d.hears[name].hear != nil && s.began:
-		return d.advance(s, at, h), nil
+		return d.advance(s, m.At, h), nil
 	case d.begin != nil && d.begin.on[name] != nil && !s.began:
-		return d.start(s, d.begin.on[name](event, sourceOf(h.From)), h.From, at)
+		return d.start(s, d.begin.on[name](event, sourceOf(h.From)), h.From, m)
 	}
 	return nil, nil
 }

@@ -30,7 +30,8 @@ type Saga struct {
 	zero     any
 	typ      *holdfast.Type[state]
 	parts    []holdfast.Part[state]
-	triggers []Trigger
+	triggers []trigger
+	adding   Part // that is being added
 
 	// Of steps.
 	begin  *beginning
@@ -88,6 +89,7 @@ func (d *Saga) add(p Part) error {
 	if p.add == nil {
 		return fmt.Errorf("an empty part was given: make parts with Begin, Step, On and their companions")
 	}
+	d.adding = p
 	err := d.sameData(p)
 	if err == nil {
 		err = p.add(d)
@@ -129,25 +131,21 @@ type Source struct {
 	User    string
 }
 
-// A Trigger tells a saga of an event that happens to an aggregate of a type.
-type Trigger struct {
-	// Type is the aggregate's.
-	Type string
-	// Event is the full name of the event's message.
-	Event protoreflect.FullName
-	// Which gives the id of the saga that is told; an empty one when the event is none of
+// A trigger tells a saga of an event that happens to an aggregate of a type.
+type trigger struct {
+	what, where string // the part
+	typ         string
+	event       protoreflect.FullName
+	// which gives the id of the saga that is told; an empty one when the event is none of
 	// its business.
-	Which func(holdfast.Event, Source) string
+	which func(holdfast.Event, Source) string
 }
-
-// Triggers are the events that the saga is told of.
-func (d *Saga) Triggers() []Trigger { return d.triggers }
 
 func (d *Saga) trigger(typ string, event protoreflect.MessageType, which func(holdfast.Event, Source) string) error {
 	if typ == "" {
 		return fmt.Errorf("it names no aggregate type")
 	}
-	d.triggers = append(d.triggers, Trigger{Type: typ, Event: event.Descriptor().FullName(), Which: which})
+	d.triggers = append(d.triggers, trigger{what: d.adding.what, where: d.adding.where, typ: typ, event: event.Descriptor().FullName(), which: which})
 	return nil
 }
 
@@ -178,7 +176,7 @@ func Begin[S any, C holdfast.Command](begin func(S, C) (S, error)) Part {
 				return begin(zero, c.(C))
 			},
 		}
-		d.parts = append(d.parts, holdfast.DecideMeta(func(s state, c C, m holdfast.Meta) (holdfast.Events, error) { return d.start(s, c, nil, m.At) }))
+		d.parts = append(d.parts, holdfast.DecideMeta(func(s state, c C, m holdfast.Meta) (holdfast.Events, error) { return d.start(s, c, nil, m) }))
 		return nil
 	}}
 }

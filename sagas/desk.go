@@ -1,7 +1,6 @@
 package sagas
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -33,7 +32,7 @@ func (d *Saga) act(s state, reason string, f func() (holdfast.Events, error)) (e
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			events, err = nil, holdfast.Reject("still_failing", "%s", fmt.Sprint(r))
+			events, err = nil, holdfast.Reject("still_failing", "%s", sentence(r))
 		}
 	}()
 	return f()
@@ -115,7 +114,7 @@ func (d *Saga) resume(s state, c *messages.SagaResume, m holdfast.Meta) (holdfas
 		if !s.stuck() {
 			return nil, holdfast.Reject("not_stuck", "the saga is %s", s.status())
 		}
-		return d.unpark(s, m.At, &messages.SagaActed{Action: actResume, Reason: c.Reason})
+		return d.unpark(s, m, &messages.SagaActed{Action: actResume, Reason: c.Reason})
 	})
 }
 

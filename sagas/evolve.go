@@ -36,6 +36,8 @@ func (d *Saga) evolve(s state, e holdfast.Event) state {
 		return d.parked(s, e)
 	case *messages.SagaUnparked:
 		return d.unparked(s, e)
+	case *messages.SagaRouted:
+		return d.routed(s, e)
 	case *messages.SagaActed:
 		return d.acted(s, e)
 	case *messages.SagaEnded:
@@ -64,6 +66,7 @@ func (d *Saga) stepOf(name string) *step {
 
 func (d *Saga) begun(s state, e *messages.SagaBegun) state {
 	s.began, s.input, s.data = true, e.Input, d.zero
+	s.meta = holdfast.Meta{CorrelationID: e.CorrelationId, User: e.User}
 	if d.begin == nil {
 		return s
 	}
@@ -93,7 +96,7 @@ func (d *Saga) heard(s state, e *messages.SagaHeard) state {
 }
 
 func sourceOf(m *messages.SagaSource) Source {
-	ref, _ := holdfast.ParseRef(m.GetRef()) // an odd one is empty
+	ref, _ := parseRef(m.GetRef()) // an odd one is empty
 	return Source{Ref: ref, Version: holdfast.Version(m.GetVersion()), Time: time.Unix(0, m.GetTime()).UTC(), User: m.GetUser()}
 }
 
@@ -104,7 +107,7 @@ func (d *Saga) intended(s state, e *messages.SagaIntended) state {
 	return s.with(d.progress(s, e.Step), func(p *progress) {
 		r := p.errand(e.Way)
 		r.phase, r.attempt, r.to, r.command, r.edits = sent, e.Attempt, e.To, e.Command, e.Edits
-		r.deadline = timeAt(e.Deadline)
+		r.deadline, r.since = timeAt(e.Deadline), timeAt(e.Since)
 		switch {
 		case e.Way == void:
 			r.of = e.Of
@@ -213,6 +216,23 @@ func (p *progress) help(way messages.SagaWay) {
 func (d *Saga) over(s state, e *messages.SagaEnded) state {
 	s.end, s.reason = Status(e.Status), e.Reason
 	return s
+}
+
+// formatRef gives a ref in the form in which it can be recorded: an id may have any bytes.
+func formatRef(ref holdfast.Ref) string {
+	id, err := messages.EncodeID(ref.ID)
+	if err != nil {
+		panic(fmt.Sprintf("%s cannot be the name of an aggregate: %v", ref, err))
+	}
+	return messages.FormatRef(ref.Type, id)
+}
+
+func parseRef(s string) (holdfast.Ref, error) {
+	typ, id, err := messages.ParseRef(s)
+	if err != nil {
+		return holdfast.Ref{}, err
+	}
+	return holdfast.Ref{Type: typ, ID: id.Raw()}, nil
 }
 
 // mustOpen opens what the log has. What cannot be opened stops the saga loudly.

@@ -3,7 +3,7 @@ package sagas
 import (
 	"fmt"
 	"slices"
-	"time"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -16,7 +16,7 @@ const behind = "it waits behind what was parked before"
 
 // accept takes in what comes from outside, or parks it when one of the saga's functions
 // panics: nothing is lost, and no other saga is concerned.
-func (d *Saga) accept(s state, input proto.Message, at time.Time) (events holdfast.Events, err error) {
+func (d *Saga) accept(s state, input proto.Message, m holdfast.Meta) (events holdfast.Events, err error) {
 	if len(s.parked) > 0 && s.end == "" {
 		if _, wake := input.(*messages.SagaWake); wake {
 			return nil, nil
@@ -25,40 +25,46 @@ func (d *Saga) accept(s state, input proto.Message, at time.Time) (events holdfa
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			events, err = holdfast.Events{&messages.SagaParked{Input: mustPack(input), Reason: fmt.Sprint(r)}}, nil
+			events, err = holdfast.Events{&messages.SagaParked{Input: mustPack(input), Reason: sentence(r)}}, nil
 		}
 	}()
-	return d.take(s, input, at)
+	return d.take(s, input, m)
 }
 
+// sentence makes what a function panicked with something that can be recorded.
+func sentence(panicked any) string { return strings.ToValidUTF8(fmt.Sprint(panicked), "\uFFFD") }
+
 // take takes in what comes from outside. It panics when one of the saga's functions does.
-func (d *Saga) take(s state, input proto.Message, at time.Time) (holdfast.Events, error) {
+func (d *Saga) take(s state, input proto.Message, m holdfast.Meta) (holdfast.Events, error) {
 	switch c := input.(type) {
 	case *messages.SagaHear:
-		return d.listen(s, c.GetHeard(), at)
+		if c.Unrouted != "" {
+			return d.pass(s, c), nil
+		}
+		return d.listen(s, c.GetHeard(), m)
 	case *messages.SagaReport:
-		return d.conclude(s, c.GetAnswer(), at), nil
+		return d.conclude(s, c.GetAnswer(), m.At), nil
 	case *messages.SagaWake:
-		return d.advance(s, at), nil
+		return d.advance(s, m.At), nil
 	}
 	panic(fmt.Sprintf("%T is nothing that a saga takes in", input))
 }
 
 func (d *Saga) report(s state, c *messages.SagaReport, m holdfast.Meta) (holdfast.Events, error) {
-	return d.accept(s, c, m.At)
+	return d.accept(s, c, m)
 }
 
 func (d *Saga) hear(s state, c *messages.SagaHear, m holdfast.Meta) (holdfast.Events, error) {
-	return d.accept(s, c, m.At)
+	return d.accept(s, c, m)
 }
 
 func (d *Saga) wake(s state, c *messages.SagaWake, m holdfast.Meta) (holdfast.Events, error) {
-	return d.accept(s, c, m.At)
+	return d.accept(s, c, m)
 }
 
 // unpark takes in what was parked, in order, after the events that are given. It panics as
 // take does.
-func (d *Saga) unpark(s state, at time.Time, events ...holdfast.Event) (holdfast.Events, error) {
+func (d *Saga) unpark(s state, m holdfast.Meta, events ...holdfast.Event) (holdfast.Events, error) {
 	for _, e := range events {
 		s = d.evolve(s, e)
 	}
@@ -66,7 +72,7 @@ func (d *Saga) unpark(s state, at time.Time, events ...holdfast.Event) (holdfast
 		input := mustOpen(s.parked[0].Input)
 		more := holdfast.Events{&messages.SagaUnparked{}}
 		s = d.evolve(s, more[0])
-		taken, err := d.take(s, input, at)
+		taken, err := d.take(s, input, m)
 		if err != nil {
 			return nil, err
 		}
@@ -75,7 +81,7 @@ func (d *Saga) unpark(s state, at time.Time, events ...holdfast.Event) (holdfast
 		}
 		events = append(append(events, more...), taken...)
 	}
-	for _, e := range d.advance(s, at) {
+	for _, e := range d.advance(s, m.At) {
 		events = append(events, e)
 	}
 	return events, nil
@@ -88,5 +94,31 @@ func (d *Saga) parked(s state, e *messages.SagaParked) state {
 
 func (d *Saga) unparked(s state, _ *messages.SagaUnparked) state {
 	s.parked = s.parked[1:]
+	return s
+}
+
+// pass passes an event on, of which it could not be said which saga it concerns. It panics
+// when that still cannot be said.
+func (d *Saga) pass(s state, c *messages.SagaHear) holdfast.Events {
+	if s.status() != "" { // it has been passed on, or an operator has ended it
+		return nil
+	}
+	event, from := mustOpen(c.Heard.Event), sourceOf(c.Heard.From)
+	i := slices.IndexFunc(d.triggers, func(t trigger) bool { return t.event == eventName(event) && t.typ == from.Ref.Type })
+	if i < 0 {
+		panic(c.Unrouted)
+	}
+	to, fault := d.triggers[i].find(event, from)
+	switch {
+	case fault != "":
+		panic(fault)
+	case to == "":
+		return holdfast.Events{&messages.SagaEnded{Status: string(Completed), Reason: "the event concerns no saga"}}
+	}
+	return holdfast.Events{&messages.SagaRouted{To: to, Heard: c.Heard}}
+}
+
+func (d *Saga) routed(s state, e *messages.SagaRouted) state {
+	s.end, s.reason = Completed, "the event was passed on to "+e.To
 	return s
 }

@@ -34,7 +34,7 @@ func (t Then) nothing() bool {
 type Send struct {
 	// Name is the command's among all that the saga sends, ever: a small letter, then small
 	// letters, digits, '-' and '_', 32 at most, and perhaps a colon and what tells it from
-	// others of its kind, as in reserve:sku-7.
+	// others of its kind, as in reserve:sku-7: letters, digits and -_.=/, 64 at most.
 	Name    string
 	To      holdfast.Ref
 	Command holdfast.Command
@@ -98,7 +98,7 @@ func OnCommand[S any, C holdfast.Command](react func(S, C) (Then, error)) Part {
 			return fmt.Errorf("there is a reaction to the command already")
 		}
 		d.commands[name] = func(s any, c holdfast.Command) (Then, error) { return react(s.(S), c.(C)) }
-		d.parts = append(d.parts, holdfast.DecideMeta(func(s state, c C, m holdfast.Meta) (holdfast.Events, error) { return d.obey(s, c, m.At) }))
+		d.parts = append(d.parts, holdfast.DecideMeta(func(s state, c C, m holdfast.Meta) (holdfast.Events, error) { return d.obey(s, c, m) }))
 		return nil
 	}}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // obey takes a client's command for a saga of reactions.
-func (d *Saga) obey(s state, c holdfast.Command, at time.Time) (holdfast.Events, error) {
+func (d *Saga) obey(s state, c holdfast.Command, m holdfast.Meta) (holdfast.Events, error) {
 	switch {
 	case s.end != "":
 		return nil, holdfast.Reject("over", "the saga is over: it is %s", s.end)
@@ -24,23 +24,23 @@ func (d *Saga) obey(s state, c holdfast.Command, at time.Time) (holdfast.Events,
 	if err != nil {
 		return nil, err
 	}
-	events := d.follow(s, t, at)
+	events := d.follow(s, t, m.At)
 	if !s.began && len(events) > 0 {
-		events = append(holdfast.Events{&messages.SagaBegun{Input: mustPack(c)}}, events...)
+		events = append(holdfast.Events{begun(m, mustPack(c), nil)}, events...)
 	}
-	return d.advance(s, at, events...), nil
+	return d.advance(s, m.At, events...), nil
 }
 
 // react takes an event of another aggregate.
-func (d *Saga) react(s state, h *messages.SagaHeard, e holdfast.Event, at time.Time) holdfast.Events {
+func (d *Saga) react(s state, h *messages.SagaHeard, e holdfast.Event, m holdfast.Meta) holdfast.Events {
 	t := d.events[eventName(e)].react(d.dataOf(s), e, sourceOf(h.From))
 	if s.began { // whatever it does, it does once
-		return d.advance(s, at, append(holdfast.Events{h}, d.follow(s, t, at)...)...)
+		return d.advance(s, m.At, append(holdfast.Events{h}, d.follow(s, t, m.At)...)...)
 	}
 	if t.nothing() {
 		return nil
 	}
-	return d.advance(s, at, append(holdfast.Events{&messages.SagaBegun{From: h.From}, h}, d.follow(s, t, at)...)...)
+	return d.advance(s, m.At, append(holdfast.Events{begun(m, nil, h.From), h}, d.follow(s, t, m.At)...)...)
 }
 
 // dataOf gives the data that a reaction works with.
@@ -75,14 +75,14 @@ func (d *Saga) follow(s state, t Then, at time.Time) (events holdfast.Events) {
 	for i, c := range t.Send {
 		same := func(o Send) bool { return o.Name == c.Name }
 		switch {
-		case !stepName.MatchString(kindOf(c.Name)):
-			panic(fmt.Sprintf("the saga %s sends %q: %v", d.name, c.Name, errBadName))
+		case !sendName.MatchString(c.Name):
+			panic(fmt.Sprintf("the saga %s sends %q: bad name: want a name as in reserve, or reserve:sku-7", d.name, c.Name))
 		case s.step(c.Name) != nil || slices.ContainsFunc(t.Send[:i], same):
 			panic(fmt.Sprintf("the saga %s sends %q for the second time: give each command a name of its own", d.name, c.Name))
 		case c.Command == nil || !c.Command.ProtoReflect().IsValid():
 			panic(fmt.Sprintf("the saga %s sends %q without a command", d.name, c.Name))
 		}
-		events = append(events, &messages.SagaIntended{Step: c.Name, Way: do, Attempt: 1, To: c.To.String(), Command: mustPack(c.Command)})
+		events = append(events, &messages.SagaIntended{Step: c.Name, Way: do, Attempt: 1, To: formatRef(c.To), Command: mustPack(c.Command)})
 	}
 	if t.Done != "" {
 		if !t.Done.Final() {

@@ -9,6 +9,7 @@ func (d *Saga) save(s state) *messages.SagaState {
 		Status: string(s.status()), Reason: s.reason, Input: s.input, Heard: s.past,
 		End: string(s.end), Back: s.back, Cancelled: s.cancelled, Turns: uint32(s.turns),
 		Recorded: s.records, Parked: s.parked, Closing: string(s.closing), Began: s.began,
+		CorrelationId: s.meta.CorrelationID, User: s.meta.User,
 	}
 	for _, p := range s.steps {
 		m.Steps = append(m.Steps, &messages.SagaStep{Name: p.name, Do: p.do.save(), Undo: p.undo.save(), Void: p.void.save(), Turn: uint32(p.turn)})
@@ -26,7 +27,7 @@ func (r *errand) save() *messages.SagaErrand {
 	return &messages.SagaErrand{
 		Phase: messages.SagaPhase(r.phase), Attempt: r.attempt, Fresh: r.fresh, Again: nanos(r.again), Deadline: nanos(r.deadline),
 		Uncertain: r.uncertain, Effective: r.effective, Edits: r.edits, To: r.to, Command: r.command, Reason: r.reason,
-		Of: r.of, Instead: r.instead,
+		Of: r.of, Instead: r.instead, Since: nanos(r.since),
 	}
 }
 
@@ -35,7 +36,7 @@ func (r *errand) save() *messages.SagaErrand {
 func (d *Saga) load(m *messages.SagaState) state {
 	var s state
 	if m.Began {
-		s = d.begun(s, &messages.SagaBegun{Input: m.Input})
+		s = d.begun(s, &messages.SagaBegun{Input: m.Input, CorrelationId: m.CorrelationId, User: m.User})
 	}
 	for _, e := range m.Heard {
 		s = d.heard(s, e)
@@ -64,6 +65,6 @@ func loadErrand(m *messages.SagaErrand) errand {
 	return errand{
 		phase: phase(m.Phase), attempt: m.Attempt, fresh: m.Fresh, again: timeAt(m.Again), deadline: timeAt(m.Deadline),
 		uncertain: m.Uncertain, effective: m.Effective, edits: m.Edits, to: m.To, command: m.Command, reason: m.Reason,
-		of: m.Of, instead: m.Instead,
+		of: m.Of, instead: m.Instead, since: timeAt(m.Since),
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/messages"
 )
 
@@ -49,6 +50,7 @@ type errand struct {
 	deadline  time.Time // zero for none
 	uncertain bool      // an attempt may have been executed, and none has certainly been
 	effective bool      // its command has been accepted
+	since     time.Time // when the command was first intended under its id
 	edits     uint32    // how often an operator has put another command in its place
 	to        string
 	command   *anypb.Any
@@ -77,11 +79,12 @@ type state struct {
 	past      []*messages.SagaHeard // what it has heard, if it is one of steps
 	records   []*anypb.Any          // events of its own, if it is one of reactions
 	began     bool
-	end       Status // once it is over
-	closing   Status // what it will be then
-	back      bool   // what has been done is undone
-	cancelled bool   // because an operator wants it
-	reason    string // why it goes back
+	meta      holdfast.Meta // of what it sends: the correlation, and the user
+	end       Status        // once it is over
+	closing   Status        // what it will be then
+	back      bool          // what has been done is undone
+	cancelled bool          // because an operator wants it
+	reason    string        // why it goes back
 	steps     []progress
 	turns     int
 	alarms    []alarm
@@ -134,10 +137,10 @@ func (s state) stuck() bool {
 // status is what operators see.
 func (s state) status() Status {
 	switch {
-	case !s.began && len(s.parked) == 0:
-		return ""
 	case s.end != "":
 		return s.end
+	case !s.began && len(s.parked) == 0:
+		return ""
 	case s.stuck():
 		return Stuck
 	case s.back:

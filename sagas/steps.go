@@ -131,6 +131,7 @@ func Together(steps ...Part) Part {
 
 var (
 	stepName   = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
+	sendName   = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}(:[A-Za-z0-9_.=/-]{1,64})?$`)
 	errBadName = errors.New("bad name: want a small letter, then small letters, digits, '-' and '_', 32 at most")
 )
 
