@@ -1,6 +1,7 @@
-// Package bank is the example to copy from: one aggregate, one file. It reads from top
-// to bottom as every aggregate does: the definition, the state, what each command
+// Package bank is the example to copy from: one aggregate, one file. account.go reads from
+// top to bottom as every aggregate does: the definition, the state, what each command
 // decides, what each event makes of the state, and the form in which it is shown.
+// transfer.go is the smallest saga; a larger one is in examples/shop.
 package bank
 
 import (
