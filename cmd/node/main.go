@@ -6,12 +6,17 @@ import (
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/examples/bank"
 	"github.com/holdfast-run/holdfast/examples/coop"
+	"github.com/holdfast-run/holdfast/examples/shop"
 	"github.com/holdfast-run/holdfast/node"
 )
 
 var domain = node.Domain{
-	Name:  "node",
-	Types: []holdfast.Definition{bank.Account, coop.Family},
+	Name: "node",
+	Types: []holdfast.Definition{
+		bank.Account,
+		coop.Family,
+		shop.Order, shop.Payment, shop.Stock, shop.Shipment, shop.Mail,
+	},
 }
 
 func main() { node.Main(domain, demoCommand()) }
