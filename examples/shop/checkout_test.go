@@ -141,6 +141,9 @@ func TestCheckoutStuck(t *testing.T) {
 	settle(w)
 	stuck := ending{sagas.Stuck, "", "confirmed", paid, soldTwo, ""}
 	stuck.check(w)
+	if why := stuckBy(w); why != "notify: bounced" {
+		t.Errorf("it is stuck by %s", why)
+	}
 
 	w.must(w.saga, &messages.SagaResume{Reason: "perhaps it goes through now"})
 	settle(w)
@@ -200,4 +203,30 @@ func TestCheckoutCancelled(t *testing.T) {
 	w.must(w.saga, &messages.SagaCancel{Reason: "Ada has changed her mind"})
 	settle(w)
 	ending{sagas.Cancelled, "Ada has changed her mind", "cancelled", paidNot, soldNot, ""}.check(w)
+}
+
+// An order that is cancelled behind the checkout's back cannot be confirmed.
+func TestCheckoutOfACancelledOrder(t *testing.T) {
+	t.Parallel()
+	w := openShop(t)
+	w.must(w.saga, checkout(func(*pb.Checkout) {}))
+	w.step()
+	w.must("order/o-1", &pb.CancelOrder{Reason: "Ada has changed her mind"})
+	settle(w)
+	ending{sagas.Stuck, "", "cancelled", paid, soldTwo, "ada"}.check(w)
+	if why := stuckBy(w); why != "confirm: cancelled" {
+		t.Errorf("it is stuck by %s", why)
+	}
+}
+
+// stuckBy gives the step that has used up its attempts, and the reason that it was given.
+func stuckBy(w *world) string {
+	w.t.Helper()
+	for _, s := range w.sagaState().Steps {
+		if s.Do.GetPhase() == messages.SagaPhase_SAGA_PHASE_EXHAUSTED {
+			reason, _, _ := strings.Cut(s.Do.Reason, ": ")
+			return s.Name + ": " + reason
+		}
+	}
+	return "nothing"
 }
