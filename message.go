@@ -33,4 +33,6 @@ type Meta struct {
 	// At is when the command reached the runtime. Within an aggregate it never runs
 	// backwards, whatever the clocks of the nodes do.
 	At time.Time
+	// To is the aggregate that decides. The runtime fills it in.
+	To Ref
 }

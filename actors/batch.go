@@ -153,6 +153,7 @@ func (e *Engine) run(b *batch, r *Request) (change *messages.Change, state any, 
 	}()
 	defer recoverInto(&err, fmt.Sprintf("%s of %s", proto.MessageName(r.Command), e.ref))
 	meta := r.Meta
+	meta.To = e.ref
 	if meta.At.Before(b.time) {
 		meta.At = b.time
 	}

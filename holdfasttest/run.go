@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-run/holdfast"
@@ -16,8 +17,9 @@ const (
 	troubled = 400
 	// endless is how many steps are taken for a run that does not end.
 	endless = 20_000
-	// resumed is how often an operator resumes a saga that is stuck.
-	resumed = 3
+	// resumed is how often an operator resumes the sagas that are stuck: by then nothing goes
+	// wrong any more.
+	resumed = 1
 )
 
 // run lets things happen until nothing does any more.
@@ -102,6 +104,7 @@ func (s *Sim) die() {
 // step lets one thing happen, and reports whether there was any.
 func (s *Sim) step() bool {
 	s.now = s.now.Add(time.Duration(s.Rand().IntN(20)) * time.Millisecond)
+	s.still = nil
 	s.follow()
 	if s.luck.fails(30) {
 		s.changeOwner()
@@ -134,17 +137,18 @@ func (s *Sim) step() bool {
 
 // follow reads what is new in the log.
 func (s *Sim) follow() {
+	s.readOn()
 	for _, d := range s.world.Sagas {
-		s.each(s.read[d], func(i int, ref holdfast.Ref, c *messages.Commit) {
-			s.read[d] = i
-			tasks, err := s.book.Tasks(d, ref, c)
+		for ; s.read[d] < len(s.log); s.read[d]++ {
+			e := s.log[s.read[d]]
+			tasks, err := s.book.Tasks(d, e.ref, e.commit)
 			if err != nil {
 				panic(simError{err})
 			}
 			for _, task := range tasks {
-				s.jobs = append(s.jobs, &job{task: task, of: d, record: i})
+				s.jobs = append(s.jobs, &job{task: task, of: d, record: s.read[d]})
 			}
-		})
+		}
 	}
 }
 
@@ -153,7 +157,7 @@ func (s *Sim) note() {
 	for d, n := range s.read {
 		for _, j := range s.jobs {
 			if j.of == d {
-				n = min(n, j.record-1)
+				n = min(n, j.record)
 			}
 		}
 		s.noted[d] = n
@@ -190,7 +194,7 @@ func (s *Sim) ring() bool {
 		s.now = s.now.Add(time.Duration(s.Rand().IntN(60)) * time.Second)
 	}
 	s.point()
-	if a := s.ask(sagas.WakeUp(t.Saga)); a == nil || !passing(a) {
+	if a := s.ask(t.Command(s.now)); a == nil || !passing(a) {
 		s.point()
 		s.timers = without(s.timers, i)
 	}
@@ -245,20 +249,20 @@ func (s *Sim) stray(j *job) {
 // deliver has a command decided on, unless it gets lost, or the answer does.
 func (s *Sim) deliver(c sagas.Command) (holdfast.Receipt, error) {
 	if s.luck.fails(15) {
-		s.told.add("%s %s for %s gets lost", s.clock(), describe(c.Command), c.To)
+		s.tell(c, "gets lost")
 		return holdfast.Receipt{}, holdfast.Errorf(holdfast.CodeUncertain, "the request got lost")
 	}
 	if s.types[c.To.Type] == nil {
 		return holdfast.Receipt{}, holdfast.Errorf(holdfast.CodeUnknown, "there is no aggregate type %q", c.To.Type)
 	}
 	a := s.driver.Ask(s.def(c.To), s.request(c.To, c.Command, c.Delivery))
-	outcome := "accepted"
 	if a.Err != nil {
-		outcome = a.Err.Error()
+		s.tell(c, "%v", a.Err)
+	} else {
+		s.tell(c, "%s", strings.Join(append([]string{"accepted"}, a.Receipt.Events...), " "))
 	}
-	s.told.add("%s %s for %s: %s %v", s.clock(), describe(c.Command), c.To, outcome, a.Receipt.Events)
 	if s.luck.fails(15) {
-		s.told.add("%s the answer gets lost", s.clock())
+		s.tell(c, "the answer gets lost")
 		return holdfast.Receipt{}, holdfast.Errorf(holdfast.CodeUncertain, "the answer got lost")
 	}
 	return a.Receipt, a.Err
@@ -276,6 +280,12 @@ func passing(err error) bool {
 		return true
 	}
 	return false
+}
+
+func (s *Sim) tell(c sagas.Command, format string, args ...any) {
+	if s.told != nil {
+		s.told.add("%s %s for %s: "+format, append([]any{s.clock(), describe(c.Command), c.To}, args...)...)
+	}
 }
 
 func (s *Sim) clock() string { return fmt.Sprintf("%10v", s.now.Sub(begin)) }

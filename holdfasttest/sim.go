@@ -27,7 +27,9 @@ type Sim struct {
 	luck   luck
 	told   *telling
 	store  *memory.Store
+	log    []entry // what has been read of it
 	driver actors.Driver
+	still  *actors.Driver // knows the states of now; nil when something has happened since
 	now    time.Time
 	sent   int // commands of the story
 
@@ -44,6 +46,12 @@ type job struct {
 	task   sagas.Task
 	of     *sagas.Saga // nil for the story's own
 	record int         // of the log, from which it comes
+}
+
+// An entry is a commit of the log.
+type entry struct {
+	ref    holdfast.Ref
+	commit *messages.Commit
 }
 
 // simError ends a run.
@@ -89,8 +97,10 @@ func (s *Sim) Send(ref string, c holdfast.Command) {
 func (s *Sim) State(ref string) proto.Message { return s.state(parse(ref)) }
 
 func (s *Sim) state(ref holdfast.Ref) proto.Message {
-	quiet := actors.Driver{Store: s.store}
-	a := quiet.Ask(s.def(ref), &actors.Request{Ref: ref})
+	if s.still == nil {
+		s.still = &actors.Driver{Store: s.store}
+	}
+	a := s.still.Ask(s.def(ref), &actors.Request{Ref: ref})
 	switch {
 	case errors.Is(a.Err, holdfast.ErrUnknown):
 		return nil
@@ -113,30 +123,30 @@ func (s *Sim) Each(typ string, f func(id string, state proto.Message)) {
 	}
 }
 
+// refs are all that have something in the log, in the order in which they began.
 func (s *Sim) refs() (refs []holdfast.Ref) {
-	seen := map[holdfast.Ref]bool{}
-	s.each(0, func(_ int, ref holdfast.Ref, _ *messages.Commit) {
-		if !seen[ref] {
-			seen[ref] = true
-			refs = append(refs, ref)
+	s.readOn()
+	for _, e := range s.log {
+		if !slices.Contains(refs, e.ref) {
+			refs = append(refs, e.ref)
 		}
-	})
+	}
 	return refs
 }
 
-// each calls f with the commits of the log, from the n-th record on.
-func (s *Sim) each(n int, f func(i int, ref holdfast.Ref, c *messages.Commit)) {
-	_, err := s.store.Scan(context.Background(), persistence.ScanOptions{After: []holdfast.Position{holdfast.NewPosition(0, uint64(n))}}, func(r persistence.Record) error {
+// readOn reads what is new in the log.
+func (s *Sim) readOn() {
+	after := []holdfast.Position{holdfast.NewPosition(0, uint64(len(s.log)))}
+	_, err := s.store.Scan(context.Background(), persistence.ScanOptions{After: after}, func(r persistence.Record) error {
 		sub, err := messages.ParseSubject(r.Subject)
 		if err != nil {
 			return err
 		}
 		c, err := persistence.Open(r.Position, r.Body)
-		if err != nil {
-			return err
+		if err == nil {
+			s.log = append(s.log, entry{holdfast.Ref{Type: sub.Type, ID: sub.ID.Raw()}, c.Commit})
 		}
-		f(int(r.Position.Sequence()), holdfast.Ref{Type: sub.Type, ID: sub.ID.Raw()}, c.Commit)
-		return nil
+		return err
 	})
 	if err != nil {
 		panic(simError{err})
@@ -182,15 +192,16 @@ func (s *Sim) verify() error {
 		id  string
 	}
 	used := map[use]bool{}
-	s.each(0, func(_ int, ref holdfast.Ref, c *messages.Commit) {
-		for _, ch := range c.Changes {
-			if u := (use{ref, ch.CommandId}); used[u] && ch.CommandId != "" {
-				wrong = append(wrong, fmt.Errorf("%s took the command %s twice", ref, ch.CommandId))
-			} else {
-				used[u] = true
+	s.readOn()
+	for _, e := range s.log {
+		for _, ch := range e.commit.Changes {
+			u := use{e.ref, ch.CommandId}
+			if used[u] {
+				wrong = append(wrong, fmt.Errorf("%s took the command %s twice", e.ref, ch.CommandId))
 			}
+			used[u] = true
 		}
-	})
+	}
 	for _, ref := range s.refs() {
 		if s.book.Saga(ref.Type) == nil {
 			continue

@@ -2,6 +2,7 @@ package holdfasttest_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 // owner 15.
 type gift struct{ to string }
 
-func (gift) begin(c *bankpb.OpenAccount) (gift, error) { return gift{to: c.Owner}, nil }
+func (gift) begun(_ string, c *bankpb.OpenAccount) gift { return gift{to: c.Owner} }
 
 func (g gift) take() (string, *bankpb.Withdraw)       { return "bob", &bankpb.Withdraw{Amount: 10} }
 func (g gift) giveBack() (string, *bankpb.Deposit)    { return "bob", &bankpb.Deposit{Amount: 10} }
@@ -28,7 +29,7 @@ func (g gift) give() (string, *bankpb.Deposit)        { return g.to, &bankpb.Dep
 func giving(undo ...sagas.Option) *sagas.Saga {
 	retry := sagas.Retry(sagas.Backoff{First: time.Second, Max: time.Minute, Attempts: 8})
 	return sagas.Define("gift",
-		sagas.Begin(gift.begin),
+		sagas.Begin(gift.begun),
 		sagas.Step("bob", append(undo, sagas.Do("account", gift.take), retry, sagas.Timeout(time.Minute))...),
 		sagas.Step("eve", sagas.Do("account", gift.takeToo), sagas.Undo("account", gift.giveBackToo), retry),
 		sagas.Pivot("give", sagas.Do("account", gift.give), retry),
@@ -73,6 +74,32 @@ func gifts(saga *sagas.Saga) holdfasttest.World {
 
 func TestSimulate(t *testing.T) {
 	holdfasttest.Simulate(t, 2000, gifts(giving(sagas.Undo("account", gift.giveBack))))
+}
+
+// Bob's money stays away when the last step fails: some run shows it, and shows it again.
+func TestSimulateFindsAMissingCompensation(t *testing.T) {
+	w := gifts(giving(sagas.NoUndo("it was forgotten")))
+	said := verdictOn(t, func(t holdfasttest.TB) { holdfasttest.Simulate(t, 1000, w) })
+	wantSaid(t, said, "and there were 50", "account/bob: accepted bank.v1.Withdrawn", "in the World plays this again")
+	var seed uint64
+	if _, err := fmt.Sscanf(said, "seed %d:", &seed); err != nil {
+		t.Fatal(err)
+	}
+	_, story, _ := strings.Cut(said, "\n")
+	story, _, _ = strings.Cut(story, "\nSeed:")
+	w.Seed = seed
+	again := verdictOn(t, func(t holdfasttest.TB) { holdfasttest.Simulate(t, 1, w) })
+	wantSaid(t, again, story)
+}
+
+// What never ends is found, too.
+func TestSimulateFindsWhatIsStuck(t *testing.T) {
+	once := sagas.RetryUndo(sagas.Backoff{First: time.Second, Max: time.Second, Attempts: 1})
+	w := gifts(giving(sagas.Undo("account", func(gift) (string, *bankpb.Withdraw) { return "nobody", &bankpb.Withdraw{Amount: 1} }), once))
+	said := verdictOn(t, func(t holdfasttest.TB) { holdfasttest.Simulate(t, 1000, w) })
+	wantSaid(t, said, "is stuck, and nothing moves any more; bob undone: exhausted not_open", "an operator resumes gift/g-")
+	said = verdictOn(t, func(t holdfasttest.TB) { holdfasttest.Crash(t, w) })
+	wantSaid(t, said, "crash at point 1")
 }
 
 func TestCrash(t *testing.T) {

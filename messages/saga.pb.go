@@ -167,7 +167,9 @@ type SagaBegun struct {
 	// correlation_id of everything that the saga sends.
 	CorrelationId string `protobuf:"bytes,3,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"`
 	// user on whose behalf it began, and on whose it sends.
-	User          string `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"`
+	User string `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"`
+	// id of the saga.
+	Id            []byte `protobuf:"bytes,5,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -228,6 +230,13 @@ func (x *SagaBegun) GetUser() string {
 		return x.User
 	}
 	return ""
+}
+
+func (x *SagaBegun) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
 }
 
 // SagaHeard is that an event of another aggregate concerned the saga.
@@ -1155,7 +1164,9 @@ type SagaActed struct {
 	// reason is the operator's.
 	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	// command is what edit puts in the place of the step's.
-	Command       *anypb.Any `protobuf:"bytes,5,opt,name=command,proto3" json:"command,omitempty"`
+	Command *anypb.Any `protobuf:"bytes,5,opt,name=command,proto3" json:"command,omitempty"`
+	// to is where edit has it sent, if it is elsewhere.
+	To            string `protobuf:"bytes,6,opt,name=to,proto3" json:"to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1223,6 +1234,13 @@ func (x *SagaActed) GetCommand() *anypb.Any {
 		return x.Command
 	}
 	return nil
+}
+
+func (x *SagaActed) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
 }
 
 // SagaReport is the shell's command that tells what became of an intent.
@@ -1483,7 +1501,9 @@ type SagaEdit struct {
 	// command is of the same type as the one in whose place it is put.
 	Command *anypb.Any `protobuf:"bytes,2,opt,name=command,proto3" json:"command,omitempty"`
 	// reason is the operator's.
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// to is another aggregate to send it to, as type/id; empty for the same one.
+	To            string `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1535,6 +1555,13 @@ func (x *SagaEdit) GetCommand() *anypb.Any {
 func (x *SagaEdit) GetReason() string {
 	if x != nil {
 		return x.Reason
+	}
+	return ""
+}
+
+func (x *SagaEdit) GetTo() string {
+	if x != nil {
+		return x.To
 	}
 	return ""
 }
@@ -1731,7 +1758,7 @@ type SagaState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// status is running, waiting, compensating, stuck, completed, compensated or cancelled.
 	Status string `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
-	// reason why it was undone, or what an operator gave when it was ended.
+	// reason why it is stuck, or was undone, or what an operator gave when it was ended.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	// steps are in the order of the definition.
 	Steps []*SagaStep `protobuf:"bytes,3,rep,name=steps,proto3" json:"steps,omitempty"`
@@ -1760,7 +1787,11 @@ type SagaState struct {
 	// correlation_id of everything that it sends.
 	CorrelationId string `protobuf:"bytes,15,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"`
 	// user on whose behalf it began.
-	User          string `protobuf:"bytes,16,opt,name=user,proto3" json:"user,omitempty"`
+	User string `protobuf:"bytes,16,opt,name=user,proto3" json:"user,omitempty"`
+	// id of the saga.
+	Id []byte `protobuf:"bytes,17,opt,name=id,proto3" json:"id,omitempty"`
+	// because is why it was undone, or an operator ended it.
+	Because       string `protobuf:"bytes,18,opt,name=because,proto3" json:"because,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1907,6 +1938,20 @@ func (x *SagaState) GetUser() string {
 	return ""
 }
 
+func (x *SagaState) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *SagaState) GetBecause() string {
+	if x != nil {
+		return x.Because
+	}
+	return ""
+}
+
 // SagaStep is how far a step has come.
 type SagaStep struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2021,7 +2066,9 @@ type SagaErrand struct {
 	Instead *anypb.Any `protobuf:"bytes,13,opt,name=instead,proto3" json:"instead,omitempty"`
 	// since is when the command was first intended under its id, in nanoseconds since
 	// 1970-01-01 UTC.
-	Since         int64 `protobuf:"varint,14,opt,name=since,proto3" json:"since,omitempty"`
+	Since int64 `protobuf:"varint,14,opt,name=since,proto3" json:"since,omitempty"`
+	// instead_to is where what stands instead is sent; empty for the same aggregate.
+	InsteadTo     string `protobuf:"bytes,15,opt,name=instead_to,json=insteadTo,proto3" json:"instead_to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2154,16 +2201,24 @@ func (x *SagaErrand) GetSince() int64 {
 	return 0
 }
 
+func (x *SagaErrand) GetInsteadTo() string {
+	if x != nil {
+		return x.InsteadTo
+	}
+	return ""
+}
+
 var File_holdfast_v1_saga_proto protoreflect.FileDescriptor
 
 const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\n" +
-	"\x16holdfast/v1/saga.proto\x12\vholdfast.v1\x1a\x19google/protobuf/any.proto\"\x9f\x01\n" +
+	"\x16holdfast/v1/saga.proto\x12\vholdfast.v1\x1a\x19google/protobuf/any.proto\"\xaf\x01\n" +
 	"\tSagaBegun\x12*\n" +
 	"\x05input\x18\x01 \x01(\v2\x14.google.protobuf.AnyR\x05input\x12+\n" +
 	"\x04from\x18\x02 \x01(\v2\x17.holdfast.v1.SagaSourceR\x04from\x12%\n" +
 	"\x0ecorrelation_id\x18\x03 \x01(\tR\rcorrelationId\x12\x12\n" +
-	"\x04user\x18\x04 \x01(\tR\x04user\"d\n" +
+	"\x04user\x18\x04 \x01(\tR\x04user\x12\x0e\n" +
+	"\x02id\x18\x05 \x01(\fR\x02id\"d\n" +
 	"\tSagaHeard\x12+\n" +
 	"\x04from\x18\x01 \x01(\v2\x17.holdfast.v1.SagaSourceR\x04from\x12*\n" +
 	"\x05event\x18\x02 \x01(\v2\x14.google.protobuf.AnyR\x05event\"{\n" +
@@ -2228,13 +2283,14 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\tSagaEnded\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06forced\x18\x03 \x01(\bR\x06forced\"\xa7\x01\n" +
+	"\x06forced\x18\x03 \x01(\bR\x06forced\"\xb7\x01\n" +
 	"\tSagaActed\x12\x16\n" +
 	"\x06action\x18\x01 \x01(\tR\x06action\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12&\n" +
 	"\x03way\x18\x03 \x01(\x0e2\x14.holdfast.v1.SagaWayR\x03way\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12.\n" +
-	"\acommand\x18\x05 \x01(\v2\x14.google.protobuf.AnyR\acommand\"?\n" +
+	"\acommand\x18\x05 \x01(\v2\x14.google.protobuf.AnyR\acommand\x12\x0e\n" +
+	"\x02to\x18\x06 \x01(\tR\x02to\"?\n" +
 	"\n" +
 	"SagaReport\x121\n" +
 	"\x06answer\x18\x01 \x01(\v2\x19.holdfast.v1.SagaAnsweredR\x06answer\"T\n" +
@@ -2248,11 +2304,12 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"6\n" +
 	"\bSagaSkip\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"f\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"v\n" +
 	"\bSagaEdit\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12.\n" +
 	"\acommand\x18\x02 \x01(\v2\x14.google.protobuf.AnyR\acommand\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"$\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x0e\n" +
+	"\x02to\x18\x04 \x01(\tR\x02to\"$\n" +
 	"\n" +
 	"SagaResume\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"$\n" +
@@ -2262,7 +2319,7 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\tSagaForce\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x06\n" +
-	"\x04Void\"\x9c\x04\n" +
+	"\x04Void\"\xc6\x04\n" +
 	"\tSagaState\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12+\n" +
@@ -2280,13 +2337,15 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\aclosing\x18\r \x01(\tR\aclosing\x12\x14\n" +
 	"\x05began\x18\x0e \x01(\bR\x05began\x12%\n" +
 	"\x0ecorrelation_id\x18\x0f \x01(\tR\rcorrelationId\x12\x12\n" +
-	"\x04user\x18\x10 \x01(\tR\x04user\"\xb5\x01\n" +
+	"\x04user\x18\x10 \x01(\tR\x04user\x12\x0e\n" +
+	"\x02id\x18\x11 \x01(\fR\x02id\x12\x18\n" +
+	"\abecause\x18\x12 \x01(\tR\abecause\"\xb5\x01\n" +
 	"\bSagaStep\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12'\n" +
 	"\x02do\x18\x02 \x01(\v2\x17.holdfast.v1.SagaErrandR\x02do\x12+\n" +
 	"\x04undo\x18\x03 \x01(\v2\x17.holdfast.v1.SagaErrandR\x04undo\x12+\n" +
 	"\x04void\x18\x04 \x01(\v2\x17.holdfast.v1.SagaErrandR\x04void\x12\x12\n" +
-	"\x04turn\x18\x05 \x01(\rR\x04turn\"\xb2\x03\n" +
+	"\x04turn\x18\x05 \x01(\rR\x04turn\"\xd1\x03\n" +
 	"\n" +
 	"SagaErrand\x12,\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x16.holdfast.v1.SagaPhaseR\x05phase\x12\x18\n" +
@@ -2303,7 +2362,9 @@ const file_holdfast_v1_saga_proto_rawDesc = "" +
 	"\x06reason\x18\v \x01(\tR\x06reason\x12$\n" +
 	"\x02of\x18\f \x01(\x0e2\x14.holdfast.v1.SagaWayR\x02of\x12.\n" +
 	"\ainstead\x18\r \x01(\v2\x14.google.protobuf.AnyR\ainstead\x12\x14\n" +
-	"\x05since\x18\x0e \x01(\x03R\x05since*Z\n" +
+	"\x05since\x18\x0e \x01(\x03R\x05since\x12\x1d\n" +
+	"\n" +
+	"instead_to\x18\x0f \x01(\tR\tinsteadTo*Z\n" +
 	"\aSagaWay\x12\x18\n" +
 	"\x14SAGA_WAY_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vSAGA_WAY_DO\x10\x01\x12\x11\n" +

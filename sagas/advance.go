@@ -1,6 +1,7 @@
 package sagas
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -54,8 +55,7 @@ func (d *Saga) next(s state, at time.Time) holdfast.Events {
 	if !s.began || s.end != "" || len(s.parked) > 0 {
 		return nil
 	}
-	for i := range s.steps {
-		p := &s.steps[i]
+	for _, p := range s.steps {
 		if events := d.settle(s, d.stepOf(p.name), p, at); len(events) > 0 {
 			return events
 		}
@@ -103,7 +103,7 @@ func (d *Saga) settle(s state, st *step, p *progress, at time.Time) holdfast.Eve
 			return ensure(p, way)
 		case p.void.phase == ended: // and instead there is another command
 			return holdfast.Events{&messages.SagaIntended{
-				Step: p.name, Way: way, Attempt: r.attempt + 1, To: r.to, Command: r.instead, Edits: r.edits + 1, Deadline: nanos(r.deadline),
+				Step: p.name, Way: way, Attempt: r.attempt + 1, To: cmp.Or(r.insteadTo, r.to), Command: r.instead, Edits: r.edits + 1, Deadline: nanos(r.deadline),
 			}}
 		}
 	}
@@ -175,8 +175,7 @@ func (d *Saga) goOn(s state, at time.Time) holdfast.Event {
 // goBack undoes what was done last, once everything that is on its way is settled.
 func (d *Saga) goBack(s state, at time.Time) holdfast.Event {
 	var last *progress
-	for i := range s.steps {
-		p := &s.steps[i]
+	for _, p := range s.steps {
 		if p.open() {
 			return nil
 		}
@@ -203,7 +202,7 @@ func (d *Saga) intend(s state, st *step, way messages.SagaWay, at time.Time) hol
 			e.Deadline = nanos(at.Add(st.timeout))
 		}
 	}
-	id, c := in.make(s.data)
+	id, c := in.make(s.data, s.reason)
 	if c == nil {
 		return e
 	}

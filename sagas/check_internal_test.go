@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	begin = Begin(trip.begin)
+	begin = Begin(trip.begun)
 	take  = Do("account", trip{}.take(1))
 	give  = Undo("account", trip{}.give(1))
 )
@@ -25,12 +25,16 @@ func TestWrongDefinitions(t *testing.T) {
 	type parts []Part
 	var nobody func(trip) (string, *bankpb.Withdraw)
 	for want, p := range map[string]parts{
+		"it checks bank.v1.OpenAccount: put a Begin for that command":    {Check(trip.check), begin, ok("a")},
+		"Check(*bankpb.OpenAccount) at check_internal_test.go":           {begin, Check[trip, *bankpb.OpenAccount](nil)},
+		"RetryUndo: the first pause is 0s":                               {begin, Step("a", take, give, RetryUndo(Backoff{}))},
+		"UndoBecause(*bankpb.Deposit): it is undone already":             {begin, Step("a", take, give, UndoBecause("account", trip.because))},
 		"it cannot begin: give it a Begin":                               {ok("a")},
 		"it has no steps":                                                {begin},
 		"an empty part was given":                                        {begin, Part{}},
 		"the saga begins with OpenAccount already":                       {begin, begin, ok("a")},
 		"Begin(*bankpb.OpenAccount) at check_internal_test.go":           {Begin[trip, *bankpb.OpenAccount](nil)},
-		"is an interface: the function must name one":                    {Begin(func(trip, proto.Message) (trip, error) { return trip{}, nil })},
+		"is an interface: the function must name one":                    {Begin(func(trip, string, proto.Message) trip { return trip{} })},
 		`Step("A") at check_internal_test.go`:                            {begin, Step("A", take, give)},
 		"bad name":                                                       {begin, ok("a b")},
 		"there is a step of that name already, at check_internal_test":   {begin, ok("a"), ok("a")},
@@ -64,7 +68,7 @@ func TestWrongDefinitions(t *testing.T) {
 		"bad name: want a small letter, then small letters, digits, '-'": {begin, ok("1")},
 
 		"while that of Begin(*bankpb.OpenAccount) at check_internal_test": {begin, ok("a"), Step("b", give, Do("account", func(watch) (string, *bankpb.Withdraw) { return "", nil }))},
-		"they must be a value whose zero value means":                     {Begin(func(*trip, *bankpb.OpenAccount) (*trip, error) { return nil, nil })},
+		"they must be a value whose zero value means":                     {Begin(func(*trip, string, *bankpb.OpenAccount) *trip { return nil })},
 		"it has both steps and reactions: make two sagas of it":           {begin, ok("a"), OnTime("late", trip.none)},
 		"it cannot begin: give it an On or an OnCommand":                  {OnTime("late", trip.none)},
 		"there is a reaction to the event already, at check_internal":     {reacts, reacts},
@@ -97,10 +101,11 @@ var (
 	beginsOn = BeginOn("account", func(*bankpb.AccountOpened, Source) (string, *bankpb.OpenAccount) { return "", nil })
 )
 
-func (trip) reacted(*bankpb.Deposited, Source) Then { return Then{} }
-func (trip) answered(Answer) Then                   { return Then{} }
-func (trip) cancelled(string) Then                  { return Then{} }
-func (trip) none() Then                             { return Then{} }
+func (trip) reacted(*bankpb.Deposited, Source) Then   { return Then{} }
+func (trip) answered(Answer) Then                     { return Then{} }
+func (trip) cancelled(string) Then                    { return Then{} }
+func (trip) because(string) (string, *bankpb.Deposit) { return "", nil }
+func (trip) none() Then                               { return Then{} }
 
 // What is right in its own way is not refused.
 func TestRightDefinitions(t *testing.T) {

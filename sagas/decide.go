@@ -49,7 +49,7 @@ func (d *Saga) start(s state, c holdfast.Command, from *messages.SagaSource, m h
 	if s.began {
 		return nil, holdfast.Reject("already_begun", "the saga has begun already, and is %s", s.status())
 	}
-	if _, err := d.begin.begin(c); err != nil {
+	if err := d.begin.check(c); err != nil {
 		return nil, err
 	}
 	return d.advance(s, m.At, begun(m, mustPack(c), from)), nil
@@ -57,7 +57,7 @@ func (d *Saga) start(s state, c holdfast.Command, from *messages.SagaSource, m h
 
 // begun is the first event of a saga.
 func begun(m holdfast.Meta, input *anypb.Any, from *messages.SagaSource) *messages.SagaBegun {
-	return &messages.SagaBegun{Input: input, From: from, CorrelationId: m.CorrelationID, User: m.User}
+	return &messages.SagaBegun{Input: input, From: from, CorrelationId: m.CorrelationID, User: m.User, Id: []byte(m.To.ID)}
 }
 
 // listen takes an event of another aggregate. One that fits no saga is of no account.
@@ -94,12 +94,21 @@ func (d *Saga) conclude(s state, a *messages.SagaAnswered, at time.Time) holdfas
 	if e.Code == "" {
 		return d.advance(s, at, e)
 	}
-	st, code := d.stepOf(a.Step), holdfast.Code(e.Code)
-	left := int(r.attempt-r.fresh) < st.retry.Attempts
-	if passing := transient(code) || st.kind == retryable || a.Way != do; left && passing {
-		e.Again = nanos(at.Add(st.retry.pause(a.Step, a.Attempt)))
+	if backoff := d.stepOf(a.Step).backoff(a.Way); d.tries(backoff, r, e) {
+		e.Again = nanos(at.Add(backoff.pause(s.id+a.Step, a.Attempt)))
 	}
 	return d.advance(s, at, e)
+}
+
+// tries reports whether another attempt is made. To make a command void is tried for ever:
+// until its aggregate answers there is no saying whether it is.
+func (d *Saga) tries(b Backoff, r *errand, a *messages.SagaAnswered) bool {
+	passing := transient(holdfast.Code(a.Code))
+	if a.Way == void && passing {
+		return true
+	}
+	passing = passing || a.Way != do || d.stepOf(a.Step).kind == retryable
+	return passing && int(r.attempt-r.fresh) < b.Attempts
 }
 
 // transient reports whether a failure may pass.

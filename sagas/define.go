@@ -152,17 +152,17 @@ func (d *Saga) trigger(typ string, event protoreflect.MessageType, which func(ho
 type beginning struct {
 	command protoreflect.MessageType
 	where   string
-	begin   func(holdfast.Command) (any, error)
+	begun   func(id string, c holdfast.Command) any
+	check   func(holdfast.Command) error
 	on      map[protoreflect.FullName]func(holdfast.Event, Source) holdfast.Command
 }
 
-// Begin binds the command with which a saga of steps begins, and what it makes of the data.
-// The error may be a rejection, made with [holdfast.Reject]. begin is called again whenever
-// the saga is rebuilt, and then must give the same.
-func Begin[S any, C holdfast.Command](begin func(S, C) (S, error)) Part {
+// Begin binds the command with which a saga of steps begins, and what the saga of an id makes
+// of it: its data. That cannot fail: it has begun.
+func Begin[S any, C holdfast.Command](begun func(S, string, C) S) Part {
 	where := caller()
 	return Part{what: describe[C]("Begin"), where: where, data: of[S](), add: func(d *Saga) error {
-		mt, err := messageType[C](begin == nil)
+		mt, err := messageType[C](begun == nil)
 		if err != nil {
 			return err
 		}
@@ -171,12 +171,31 @@ func Begin[S any, C holdfast.Command](begin func(S, C) (S, error)) Part {
 		}
 		d.begin = &beginning{
 			command: mt, where: where, on: map[protoreflect.FullName]func(holdfast.Event, Source) holdfast.Command{},
-			begin: func(c holdfast.Command) (any, error) {
+			begun: func(id string, c holdfast.Command) any {
 				var zero S
-				return begin(zero, c.(C))
+				return begun(zero, id, c.(C))
 			},
+			check: func(holdfast.Command) error { return nil },
 		}
 		d.parts = append(d.parts, holdfast.DecideMeta(func(s state, c C, m holdfast.Meta) (holdfast.Events, error) { return d.start(s, c, nil, m) }))
+		return nil
+	}}
+}
+
+// Check has the command of [Begin] checked before the saga begins. The error is a rejection,
+// made with [holdfast.Reject].
+func Check[S any, C holdfast.Command](check func(S, C) error) Part {
+	return Part{what: describe[C]("Check"), where: caller(), data: of[S](), add: func(d *Saga) error {
+		switch {
+		case check == nil:
+			return errNilFunction
+		case d.begin == nil || d.begin.command.Descriptor().FullName() != zeroName[C]():
+			return fmt.Errorf("it checks %s: put a Begin for that command before it", zeroName[C]())
+		}
+		d.begin.check = func(c holdfast.Command) error {
+			var zero S
+			return check(zero, c.(C))
+		}
 		return nil
 	}}
 }

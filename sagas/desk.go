@@ -103,7 +103,10 @@ func (d *Saga) edit(s state, c *messages.SagaEdit, m holdfast.Meta) (holdfast.Ev
 		case c.Command.GetTypeUrl() != r.command.GetTypeUrl():
 			return nil, holdfast.Reject("other_command", "%q sends a %s, and not a %s", c.Step, nameOf(r.command), nameOf(c.Command))
 		}
-		return d.advance(s, m.At, &messages.SagaActed{Action: actEdit, Step: c.Step, Way: way, Reason: c.Reason, Command: c.Command}), nil
+		if _, err := parseRef(c.To); c.To != "" && err != nil {
+			return nil, holdfast.Reject("no_such_aggregate", "%v", err)
+		}
+		return d.advance(s, m.At, &messages.SagaActed{Action: actEdit, Step: c.Step, Way: way, Reason: c.Reason, Command: c.Command, To: c.To}), nil
 	})
 }
 
@@ -140,7 +143,7 @@ func (d *Saga) turnBack(s state, e *messages.SagaActed, m holdfast.Meta) (holdfa
 	if s.back {
 		return nil, holdfast.Reject("turned_back", "the saga is undone already, because: %s", s.reason)
 	}
-	turn := func(p progress) bool {
+	turn := func(p *progress) bool {
 		return d.steps[p.name].kind != compensatable && p.do.phase != idle && p.do.phase != failed
 	}
 	if i := slices.IndexFunc(s.steps, turn); i >= 0 {

@@ -65,18 +65,14 @@ func (d *Saga) stepOf(name string) *step {
 }
 
 func (d *Saga) begun(s state, e *messages.SagaBegun) state {
-	s.began, s.input, s.data = true, e.Input, d.zero
+	s.id, s.began, s.input, s.data = string(e.Id), true, e.Input, d.zero
 	s.meta = holdfast.Meta{CorrelationID: e.CorrelationId, User: e.User}
 	if d.begin == nil {
 		return s
 	}
-	data, err := d.begin.begin(mustOpen(e.Input))
-	if err != nil {
-		panic(fmt.Sprintf("sagas: the saga %s has begun with a %s, which it now refuses: %v", d.name, d.begin.command.Descriptor().Name(), err))
-	}
-	s.data = data
+	s.data = d.begin.begun(s.id, mustOpen(e.Input))
 	for _, name := range d.order {
-		s.steps = append(s.steps, progress{name: name})
+		s.steps = append(s.steps, &progress{name: name})
 	}
 	return s
 }
@@ -102,7 +98,7 @@ func sourceOf(m *messages.SagaSource) Source {
 
 func (d *Saga) intended(s state, e *messages.SagaIntended) state {
 	if d.reacts() && s.step(e.Step) == nil {
-		s.steps = append(slices.Clip(s.steps), progress{name: e.Step})
+		s.steps = append(slices.Clip(s.steps), &progress{name: e.Step})
 	}
 	return s.with(d.progress(s, e.Step), func(p *progress) {
 		r := p.errand(e.Way)
@@ -113,7 +109,7 @@ func (d *Saga) intended(s state, e *messages.SagaIntended) state {
 			r.of = e.Of
 			p.errand(e.Of).phase = doomed
 		case r.instead != nil:
-			r.instead, r.fresh, p.void = nil, e.Attempt-1, errand{}
+			r.instead, r.insteadTo, r.fresh, p.void = nil, "", e.Attempt-1, errand{}
 		}
 	})
 }
@@ -126,7 +122,7 @@ func (d *Saga) answered(s state, e *messages.SagaAnswered) state {
 		case code == "":
 			r.phase, r.uncertain = accepted, false
 			if of := p.errand(r.of); e.Way == void && len(e.Events) > 0 {
-				of.phase, of.effective, of.instead = accepted, true, nil
+				of.phase, of.effective, of.instead, of.insteadTo = accepted, true, nil, ""
 			}
 			r.effective = true
 			return
@@ -186,11 +182,11 @@ func (d *Saga) acted(s state, e *messages.SagaActed) state {
 	case actEdit:
 		return s.with(d.progress(s, e.Step), func(p *progress) {
 			r := p.errand(e.Way)
-			r.phase, r.instead = doomed, e.Command
+			r.phase, r.instead, r.insteadTo = doomed, e.Command, e.To
 		})
 	case actResume:
-		for i := range s.steps {
-			s = s.with(&s.steps[i], func(p *progress) {
+		for _, p := range s.steps {
+			s = s.with(p, func(p *progress) {
 				for _, way := range ways {
 					if p.errand(way).phase == exhausted {
 						p.help(way)
@@ -207,7 +203,7 @@ func (d *Saga) acted(s state, e *messages.SagaActed) state {
 func (p *progress) help(way messages.SagaWay) {
 	r := p.errand(way)
 	if p.void.phase == ended && p.void.of == way {
-		r.phase, r.instead = doomed, r.command
+		r.phase, r.instead, r.insteadTo = doomed, r.command, ""
 		return
 	}
 	r.phase, r.again, r.fresh = pausing, time.Time{}, r.attempt

@@ -19,12 +19,14 @@ type trip struct {
 	heard int
 }
 
-func (trip) begin(c *bankpb.OpenAccount) (trip, error) {
+func (trip) check(c *bankpb.OpenAccount) error {
 	if c.Owner == "" {
-		return trip{}, holdfast.Reject("no_owner", "a trip needs an owner")
+		return holdfast.Reject("no_owner", "a trip needs an owner")
 	}
-	return trip{owner: c.Owner}, nil
+	return nil
 }
+
+func (trip) begun(id string, c *bankpb.OpenAccount) trip { return trip{owner: c.Owner} }
 
 func (t trip) take(amount int64) func(trip) (string, *bankpb.Withdraw) {
 	return func(t trip) (string, *bankpb.Withdraw) { return t.owner, &bankpb.Withdraw{Amount: amount} }
@@ -49,12 +51,13 @@ func (t trip) ready() Verdict {
 var short = Backoff{First: time.Second, Max: 4 * time.Second, Attempts: 3}
 
 var journey = Define("journey",
-	Begin(trip.begin),
+	Begin(trip.begun),
+	Check(trip.check),
 	Hear("account", func(*bankpb.Deposited, Source) string { return "j-1" }, trip.told),
-	Step("a", Do("account", trip{}.take(1)), Undo("account", trip{}.give(1)), Retry(short), Timeout(time.Minute)),
+	Step("a", Do("account", trip{}.take(1)), Undo("account", trip{}.give(1)), Retry(short), RetryUndo(short), Timeout(time.Minute)),
 	Together(
-		Step("b", Do("account", trip{}.take(2)), Undo("account", trip{}.give(2)), Retry(short)),
-		Step("c", Do("account", trip{}.take(4)), Undo("account", trip{}.give(4)), Retry(short), Until(trip.ready), Timeout(30*time.Second)),
+		Step("b", Do("account", trip{}.take(2)), Undo("account", trip{}.give(2)), Retry(short), RetryUndo(short)),
+		Step("c", Do("account", trip{}.take(4)), Undo("account", trip{}.give(4)), Retry(short), RetryUndo(short), Until(trip.ready), Timeout(30*time.Second)),
 	),
 	Pivot("d", Do("account", trip{}.take(8)), Retry(short)),
 	Retryable("e", Do("account", trip{}.take(16)), Retry(short)),

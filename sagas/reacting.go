@@ -96,7 +96,7 @@ func (d *Saga) follow(s state, t Then, at time.Time) (events holdfast.Events) {
 // reaction gives what a saga of reactions does by itself: it rings, and ends.
 func (d *Saga) reaction(s state, at time.Time) holdfast.Events {
 	if s.closing != "" {
-		if slices.ContainsFunc(s.steps, progress.open) {
+		if slices.ContainsFunc(s.steps, (*progress).open) {
 			return nil
 		}
 		return holdfast.Events{&messages.SagaEnded{Status: string(s.closing), Reason: s.reason}}

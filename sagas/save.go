@@ -1,15 +1,17 @@
 package sagas
 
 import (
+	"fmt"
+
 	"github.com/holdfast-run/holdfast/messages"
 )
 
 func (d *Saga) save(s state) *messages.SagaState {
 	m := &messages.SagaState{
-		Status: string(s.status()), Reason: s.reason, Input: s.input, Heard: s.past,
+		Status: string(s.status()), Reason: s.why(), Because: s.reason, Input: s.input, Heard: s.past,
 		End: string(s.end), Back: s.back, Cancelled: s.cancelled, Turns: uint32(s.turns),
 		Recorded: s.records, Parked: s.parked, Closing: string(s.closing), Began: s.began,
-		CorrelationId: s.meta.CorrelationID, User: s.meta.User,
+		CorrelationId: s.meta.CorrelationID, User: s.meta.User, Id: []byte(s.id),
 	}
 	for _, p := range s.steps {
 		m.Steps = append(m.Steps, &messages.SagaStep{Name: p.name, Do: p.do.save(), Undo: p.undo.save(), Void: p.void.save(), Turn: uint32(p.turn)})
@@ -20,6 +22,24 @@ func (d *Saga) save(s state) *messages.SagaState {
 	return m
 }
 
+// why says why the saga stands where it does.
+func (s state) why() string {
+	if s.status() != Stuck {
+		return s.reason
+	}
+	if len(s.parked) > 0 {
+		return s.parked[0].Reason
+	}
+	for _, p := range s.steps {
+		for _, way := range ways {
+			if r := p.errand(way); r.phase == exhausted {
+				return fmt.Sprintf("%s: %s", p.name, r.reason)
+			}
+		}
+	}
+	return s.reason
+}
+
 func (r *errand) save() *messages.SagaErrand {
 	if r.phase == idle {
 		return nil
@@ -27,7 +47,7 @@ func (r *errand) save() *messages.SagaErrand {
 	return &messages.SagaErrand{
 		Phase: messages.SagaPhase(r.phase), Attempt: r.attempt, Fresh: r.fresh, Again: nanos(r.again), Deadline: nanos(r.deadline),
 		Uncertain: r.uncertain, Effective: r.effective, Edits: r.edits, To: r.to, Command: r.command, Reason: r.reason,
-		Of: r.of, Instead: r.instead, Since: nanos(r.since),
+		Of: r.of, Instead: r.instead, InsteadTo: r.insteadTo, Since: nanos(r.since),
 	}
 }
 
@@ -36,7 +56,7 @@ func (r *errand) save() *messages.SagaErrand {
 func (d *Saga) load(m *messages.SagaState) state {
 	var s state
 	if m.Began {
-		s = d.begun(s, &messages.SagaBegun{Input: m.Input, CorrelationId: m.CorrelationId, User: m.User})
+		s = d.begun(s, &messages.SagaBegun{Input: m.Input, CorrelationId: m.CorrelationId, User: m.User, Id: m.Id})
 	}
 	for _, e := range m.Heard {
 		s = d.heard(s, e)
@@ -46,7 +66,7 @@ func (d *Saga) load(m *messages.SagaState) state {
 	}
 	for _, st := range m.Steps {
 		if d.reacts() {
-			s.steps = append(s.steps, progress{name: st.Name})
+			s.steps = append(s.steps, &progress{name: st.Name})
 		}
 		*d.progress(s, st.Name) = progress{name: st.Name, do: loadErrand(st.Do), undo: loadErrand(st.Undo), void: loadErrand(st.Void), turn: int(st.Turn)}
 	}
@@ -54,7 +74,7 @@ func (d *Saga) load(m *messages.SagaState) state {
 		s = d.alarmed(s, a)
 	}
 	s.closing, s.parked = Status(m.Closing), m.Parked
-	s.end, s.back, s.cancelled, s.reason, s.turns = Status(m.End), m.Back, m.Cancelled, m.Reason, int(m.Turns)
+	s.end, s.back, s.cancelled, s.reason, s.turns = Status(m.End), m.Back, m.Cancelled, m.Because, int(m.Turns)
 	return s
 }
 
@@ -65,6 +85,6 @@ func loadErrand(m *messages.SagaErrand) errand {
 	return errand{
 		phase: phase(m.Phase), attempt: m.Attempt, fresh: m.Fresh, again: timeAt(m.Again), deadline: timeAt(m.Deadline),
 		uncertain: m.Uncertain, effective: m.Effective, edits: m.Edits, to: m.To, command: m.Command, reason: m.Reason,
-		of: m.Of, instead: m.Instead, since: timeAt(m.Since),
+		of: m.Of, instead: m.Instead, insteadTo: m.InsteadTo, since: timeAt(m.Since),
 	}
 }

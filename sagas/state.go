@@ -55,6 +55,7 @@ type errand struct {
 	to        string
 	command   *anypb.Any
 	instead   *anypb.Any       // an operator's, to be sent when it is certain that command is not executed
+	insteadTo string           // where, if it is elsewhere
 	of        messages.SagaWay // of a void errand: whose command
 	reason    string           // why it failed
 }
@@ -74,6 +75,7 @@ type progress struct {
 
 // state is a saga as its events tell it. It is a value: what changes is copied.
 type state struct {
+	id        string
 	data      any                   // nil before it has begun
 	input     *anypb.Any            // what it began with
 	past      []*messages.SagaHeard // what it has heard, if it is one of steps
@@ -85,7 +87,7 @@ type state struct {
 	back      bool          // what has been done is undone
 	cancelled bool          // because an operator wants it
 	reason    string        // why it goes back
-	steps     []progress
+	steps     []*progress   // which are never changed
 	turns     int
 	alarms    []alarm
 	parked    []*messages.SagaParked // what could not be taken in
@@ -98,9 +100,9 @@ type alarm struct {
 
 // step finds a step by its name; nil if there is none.
 func (s state) step(name string) *progress {
-	for i := range s.steps {
-		if s.steps[i].name == name {
-			return &s.steps[i]
+	for _, p := range s.steps {
+		if p.name == name {
+			return p
 		}
 	}
 	return nil
@@ -108,9 +110,10 @@ func (s state) step(name string) *progress {
 
 // with gives the state with one step changed.
 func (s state) with(p *progress, change func(*progress)) state {
-	i := slices.IndexFunc(s.steps, func(o progress) bool { return o.name == p.name })
+	changed := *p
+	change(&changed)
 	s.steps = slices.Clone(s.steps)
-	change(&s.steps[i])
+	s.steps[slices.Index(s.steps, p)] = &changed
 	return s
 }
 
@@ -125,11 +128,11 @@ func (p *progress) errand(way messages.SagaWay) *errand {
 	return &p.do
 }
 
-func (p progress) open() bool { return p.do.open() || p.undo.open() || p.void.open() }
+func (p *progress) open() bool { return p.do.open() || p.undo.open() || p.void.open() }
 
 // stuck reports whether an operator has to help.
 func (s state) stuck() bool {
-	return len(s.parked) > 0 || slices.ContainsFunc(s.steps, func(p progress) bool {
+	return len(s.parked) > 0 || slices.ContainsFunc(s.steps, func(p *progress) bool {
 		return p.do.phase == exhausted || p.undo.phase == exhausted || p.void.phase == exhausted
 	})
 }
@@ -146,7 +149,7 @@ func (s state) status() Status {
 	case s.back:
 		return Compensating
 	}
-	if slices.ContainsFunc(s.steps, progress.open) {
+	if slices.ContainsFunc(s.steps, (*progress).open) {
 		return Running
 	}
 	return Waiting

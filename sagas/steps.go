@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/messages"
 )
 
 // kind of a step, by what becomes of the saga when it fails for good.
@@ -32,13 +33,22 @@ type step struct {
 	until    func(data any) Verdict
 	timeout  time.Duration
 	retry    Backoff
+	undoing  Backoff
 }
 
 // An intent makes a command for an aggregate.
 type intent struct {
 	typ     string
 	command protoreflect.MessageType
-	make    func(data any) (id string, c holdfast.Command)
+	make    func(data any, reason string) (id string, c holdfast.Command)
+}
+
+// backoff is how the step is tried again in a way.
+func (s *step) backoff(way messages.SagaWay) Backoff {
+	if way == undo {
+		return s.undoing
+	}
+	return s.retry
 }
 
 // An Option says more of a step. Do, Undo, NoUndo, Until, Timeout and Retry make options.
@@ -91,7 +101,7 @@ func stepPart(what, where, name string, k kind, options []Option) Part {
 		data = append(data, o.data...)
 	}
 	return Part{what: fmt.Sprintf("%s(%q)", what, name), where: where, data: data, add: func(d *Saga) error {
-		s := &step{name: name, where: where, kind: k, retry: DefaultBackoff}
+		s := &step{name: name, where: where, kind: k, retry: DefaultBackoff, undoing: DefaultBackoff}
 		if err := s.define(options); err != nil {
 			return err
 		}
@@ -179,7 +189,7 @@ func Do[S any, C holdfast.Command](typ string, f func(S) (id string, c C)) Optio
 		if s.do != nil {
 			return fmt.Errorf("it does something already")
 		}
-		s.do, err = newIntent(typ, f)
+		s.do, err = newIntent(typ, f == nil, func(s S, _ string) (string, C) { return f(s) })
 		return err
 	}}
 }
@@ -187,11 +197,21 @@ func Do[S any, C holdfast.Command](typ string, f func(S) (id string, c C)) Optio
 // Undo binds what undoes the step. It is sent only when the step has certainly taken
 // effect, and should not be refused: what keeps failing makes the saga stuck.
 func Undo[S any, C holdfast.Command](typ string, f func(S) (id string, c C)) Option {
-	return Option{what: describe[C]("Undo"), data: of[S](), add: func(s *step) (err error) {
+	return undoing(describe[C]("Undo"), typ, f == nil, func(s S, _ string) (string, C) { return f(s) })
+}
+
+// UndoBecause is [Undo] for a command that says why: the reason for which the saga turned
+// back.
+func UndoBecause[S any, C holdfast.Command](typ string, f func(s S, reason string) (id string, c C)) Option {
+	return undoing(describe[C]("UndoBecause"), typ, f == nil, f)
+}
+
+func undoing[S any, C holdfast.Command](what, typ string, isNil bool, f func(S, string) (string, C)) Option {
+	return Option{what: what, data: of[S](), add: func(s *step) (err error) {
 		if s.undo != nil {
 			return fmt.Errorf("it is undone already")
 		}
-		s.undo, err = newIntent(typ, f)
+		s.undo, err = newIntent(typ, isNil, f)
 		return err
 	}}
 }
@@ -231,9 +251,9 @@ func Timeout(d time.Duration) Option {
 	}}
 }
 
-// Retry is how often, and after which pauses, an attempt that failed is made again: the
-// step's, and that of its compensation. Which failures are, depends on the kind of step: a
-// rejection ends a [Step] and a [Pivot] at once.
+// Retry is how often, and after which pauses, an attempt that failed is made again;
+// [DefaultBackoff] without it. Which failures are, depends on the kind of step: a rejection
+// ends a [Step] and a [Pivot] at once.
 func Retry(b Backoff) Option {
 	return Option{what: "Retry", add: func(s *step) error {
 		s.retry = b
@@ -241,16 +261,25 @@ func Retry(b Backoff) Option {
 	}}
 }
 
-func newIntent[S any, C holdfast.Command](typ string, f func(S) (string, C)) (*intent, error) {
-	mt, err := messageType[C](f == nil)
+// RetryUndo is how the step's compensation is tried again, whatever has made it fail;
+// [DefaultBackoff] without it. When its attempts are used up the saga is stuck.
+func RetryUndo(b Backoff) Option {
+	return Option{what: "RetryUndo", add: func(s *step) error {
+		s.undoing = b
+		return b.check()
+	}}
+}
+
+func newIntent[S any, C holdfast.Command](typ string, isNil bool, f func(S, string) (string, C)) (*intent, error) {
+	mt, err := messageType[C](isNil)
 	if err != nil {
 		return nil, err
 	}
 	if typ == "" {
 		return nil, fmt.Errorf("it names no aggregate type")
 	}
-	return &intent{typ: typ, command: mt, make: func(data any) (string, holdfast.Command) {
-		id, c := f(data.(S))
+	return &intent{typ: typ, command: mt, make: func(data any, reason string) (string, holdfast.Command) {
+		id, c := f(data.(S), reason)
 		if !c.ProtoReflect().IsValid() {
 			return id, nil
 		}

@@ -49,8 +49,18 @@ func (Command) task() {}
 func (Timer) task()   {}
 func (Cancel) task()  {}
 
-// WakeUp makes the command that wakes a saga.
-func WakeUp(saga holdfast.Ref) Command { return Command{To: saga, Command: &messages.SagaWake{}} }
+// Command makes the command that wakes the saga, once its time has come. Its own time is
+// that of the timer or later, whatever the clocks of those who have it fire say.
+func (t Timer) Command(now time.Time) Command {
+	if now.Before(t.At) {
+		now = t.At
+	}
+	id := commandID(formatRef(t.Saga) + "!wake:" + t.Key)
+	return Command{
+		To: t.Saga, Command: &messages.SagaWake{},
+		Delivery: holdfast.Delivery{Once: t.At, Meta: holdfast.Meta{ID: id, CorrelationID: id, At: now}},
+	}
+}
 
 // Tasks gives what a saga type is asked for by an aggregate's commit: one of its own sagas,
 // or one of whose events it wants to be told. The error is that of an event of its own that

@@ -15,11 +15,12 @@ import (
 // by a person, who pays it out elsewhere, as when an account is closed, and then skips the
 // step.
 var Transfer = sagas.Define("transfer",
-	sagas.Begin(transfer.begin),
+	sagas.Begin(transfer.begun),
+	sagas.Check(transfer.check),
 	sagas.Step("withdraw",
 		sagas.Do("account", transfer.withdraw),
 		sagas.Undo("account", transfer.payBack),
-		sagas.Timeout[transfer](time.Minute)),
+		sagas.Timeout(time.Minute)),
 	sagas.Pivot("deposit", sagas.Do("account", transfer.deposit)),
 )
 
@@ -30,16 +31,20 @@ type transfer struct {
 	amount int64
 }
 
-func (transfer) begin(c *pb.Transfer) (transfer, error) {
+func (transfer) check(c *pb.Transfer) error {
 	switch {
 	case c.From == "" || c.To == "":
-		return transfer{}, holdfast.Reject("invalid_account", "a transfer needs an account to pay and one to be paid")
+		return holdfast.Reject("invalid_account", "a transfer needs an account to pay and one to be paid")
 	case c.From == c.To:
-		return transfer{}, holdfast.Reject("same_account", "the account %s cannot pay itself", c.From)
+		return holdfast.Reject("same_account", "the account %s cannot pay itself", c.From)
 	case c.Amount <= 0:
-		return transfer{}, holdfast.Reject("invalid_amount", "the amount is %d; it must be positive", c.Amount)
+		return holdfast.Reject("invalid_amount", "the amount is %d; it must be positive", c.Amount)
 	}
-	return transfer{from: c.From, to: c.To, amount: c.Amount}, nil
+	return nil
+}
+
+func (transfer) begun(_ string, c *pb.Transfer) transfer {
+	return transfer{from: c.From, to: c.To, amount: c.Amount}
 }
 
 func (t transfer) withdraw() (string, *pb.Withdraw) {

@@ -119,11 +119,11 @@ func TestTransferStuck(t *testing.T) {
 	w.must("account/ada", &pb.CloseAccount{})
 	w.must("account/grace", &pb.CloseAccount{})
 	w.settle()
-	w.check(sagas.Stuck, "closed: ", 70, 20)
+	w.check(sagas.Stuck, "withdraw: closed: ", 70, 20)
 
 	w.must(w.saga, &messages.SagaResume{Reason: "to see whether it is open again"})
 	w.settle()
-	w.check(sagas.Stuck, "closed: ", 70, 20)
+	w.check(sagas.Stuck, "withdraw: closed: ", 70, 20)
 
 	w.must(w.saga, &messages.SagaSkip{Step: "withdraw", Reason: "paid out to Ada over the counter"})
 	w.settle()

@@ -64,7 +64,11 @@ func (w *world) sagaState() *messages.SagaState { return w.shows(w.saga).(*messa
 func (w *world) send(ref string, c holdfast.Command) (recorded []string, err error) {
 	w.t.Helper()
 	def, state := w.find(ref)
-	decided, err := def.Decide(state, c, holdfast.Meta{At: w.at})
+	to, err := holdfast.ParseRef(ref)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	decided, err := def.Decide(state, c, holdfast.Meta{At: w.at, To: to})
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/holdfast-run/holdfast"
 	pb "github.com/holdfast-run/holdfast/examples/shop/shoppb"
 	"github.com/holdfast-run/holdfast/sagas"
 )
@@ -15,24 +14,24 @@ import (
 // Who wants to call it off tells the checkout, and not the order: an order that is cancelled
 // behind its back refuses to be confirmed, and then a person has to decide.
 var Checkout = sagas.Define("checkout",
-	sagas.Begin(checkout.begin),
+	sagas.Begin(checkout.begun),
 	sagas.Step("order",
 		sagas.Do("order", checkout.place),
-		sagas.Undo("order", checkout.cancel),
-		sagas.Timeout[checkout](patience)),
+		sagas.UndoBecause("order", checkout.cancel),
+		sagas.Timeout(patience)),
 	sagas.Step("pay",
 		sagas.Do("payment", checkout.capture),
 		sagas.Undo("payment", checkout.refund),
-		sagas.Timeout[checkout](patience)),
+		sagas.Timeout(patience)),
 	sagas.Step("reserve",
 		sagas.Do("stock", checkout.reserve),
 		sagas.Undo("stock", checkout.release),
-		sagas.Timeout[checkout](patience)),
+		sagas.Timeout(patience)),
 	sagas.Pivot("ship", sagas.Do("shipment", checkout.ship)),
 	sagas.Together(
 		sagas.Retryable("confirm", sagas.Do("order", checkout.confirm)),
 		sagas.Retryable("take-out", sagas.Do("stock", checkout.takeOut)),
-		sagas.Retryable("notify", sagas.Do("mail", checkout.notify), sagas.Retry[checkout](mailing)),
+		sagas.Retryable("notify", sagas.Do("mail", checkout.notify), sagas.Retry(mailing)),
 	),
 )
 
@@ -53,15 +52,12 @@ type checkout struct {
 	address  string
 }
 
-// begin refuses only what leaves the checkout without a name for its order. What else may be
-// wrong is known to the order, which is asked first: nothing has happened by then.
-func (checkout) begin(c *pb.Checkout) (checkout, error) {
-	if c.Order == "" {
-		return checkout{}, holdfast.Reject("invalid_order", "a checkout needs an id for its order")
-	}
+// begun refuses nothing. What may be wrong is known to the order, which is asked first:
+// nothing has happened by then.
+func (checkout) begun(id string, c *pb.Checkout) checkout {
 	return checkout{
-		order: c.Order, customer: c.Customer, sku: c.Sku, quantity: c.Quantity, amount: c.Amount, card: c.Card, address: c.Address,
-	}, nil
+		order: id, customer: c.Customer, sku: c.Sku, quantity: c.Quantity, amount: c.Amount, card: c.Card, address: c.Address,
+	}
 }
 
 func (c checkout) place() (string, *pb.PlaceOrder) {
@@ -70,8 +66,8 @@ func (c checkout) place() (string, *pb.PlaceOrder) {
 	}
 }
 
-func (c checkout) cancel() (string, *pb.CancelOrder) {
-	return c.order, &pb.CancelOrder{Reason: "the checkout was undone"}
+func (c checkout) cancel(reason string) (string, *pb.CancelOrder) {
+	return c.order, &pb.CancelOrder{Reason: reason}
 }
 
 func (c checkout) capture() (string, *pb.Capture) {

@@ -23,7 +23,7 @@ func openShop(t *testing.T) *world {
 }
 
 func checkout(change func(*pb.Checkout)) *pb.Checkout {
-	c := &pb.Checkout{Order: "o-1", Customer: "ada", Sku: "tea", Quantity: 2, Amount: 9_90, Card: "tok-1", Address: "St James's Square"}
+	c := &pb.Checkout{Customer: "ada", Sku: "tea", Quantity: 2, Amount: 9_90, Card: "tok-1", Address: "St James's Square"}
 	change(c)
 	return c
 }
@@ -32,7 +32,10 @@ func checkout(change func(*pb.Checkout)) *pb.Checkout {
 // way, and none are paid for twice.
 func settle(w *world) {
 	w.t.Helper()
-	for w.step() {
+	for range 200 { // what cannot be reached is asked for ever
+		if !w.step() {
+			return
+		}
 		s := w.shows("stock/tea").(*pb.Stock)
 		n := s.Free + s.Gone
 		for _, r := range s.Reserved {
@@ -98,7 +101,7 @@ func TestCheckout(t *testing.T) {
 		{"card declined", func(c *pb.Checkout) { c.Card = "declined" }, ending{sagas.Compensated, "card_declined: ", "cancelled", &pb.Payment{}, soldNot, ""}},
 		{"out of stock", func(c *pb.Checkout) { c.Quantity = 6 }, ending{sagas.Compensated, "out_of_stock: ", "cancelled", paidNot, soldNot, ""}},
 		{"nowhere", func(c *pb.Checkout) { c.Address = "nowhere" }, ending{sagas.Compensated, "no_such_address: ", "cancelled", paidNot, soldNot, ""}},
-		{"bounced", func(c *pb.Checkout) { c.Customer = "nobody" }, ending{sagas.Stuck, "", "confirmed", paid, soldTwo, ""}},
+		{"bounced", func(c *pb.Checkout) { c.Customer = "nobody" }, ending{sagas.Stuck, "notify: ", "confirmed", paid, soldTwo, ""}},
 	} {
 		for _, deaf := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, deaf=%t", tt.name, deaf), func(t *testing.T) {
@@ -113,24 +116,14 @@ func TestCheckout(t *testing.T) {
 	}
 }
 
-func TestCheckoutOfNoOrder(t *testing.T) {
-	t.Parallel()
-	w := openShop(t)
-	if _, err := w.send(w.saga, checkout(func(c *pb.Checkout) { c.Order = "" })); err == nil || !strings.HasPrefix(err.Error(), "invalid_order: ") {
-		t.Errorf("it begins, or says %v", err)
-	}
-}
-
-// A second checkout of an order neither changes nor undoes what the first has done.
+// A checkout of an order that somebody has placed neither changes nor undoes it.
 func TestCheckoutOfTheSameOrder(t *testing.T) {
 	t.Parallel()
 	w := openShop(t)
+	w.must("order/o-1", &pb.PlaceOrder{Customer: "bob", Sku: "tea", Quantity: 1, Amount: 1, Card: "tok-2", Address: "Harley Street"})
 	w.must(w.saga, checkout(func(*pb.Checkout) {}))
 	settle(w)
-	w.saga = "checkout/o-2"
-	w.must(w.saga, checkout(func(*pb.Checkout) {}))
-	settle(w)
-	ending{sagas.Compensated, "already_placed: ", "confirmed", paid, soldTwo, "ada"}.check(w)
+	ending{sagas.Compensated, "already_placed: ", "placed", &pb.Payment{}, soldNot, ""}.check(w)
 }
 
 // A mail that comes back is sent again for a while. Then a person finds out who it is for.
@@ -139,7 +132,7 @@ func TestCheckoutStuck(t *testing.T) {
 	w := openShop(t)
 	w.must(w.saga, checkout(func(c *pb.Checkout) { c.Customer = "nobody" }))
 	settle(w)
-	stuck := ending{sagas.Stuck, "", "confirmed", paid, soldTwo, ""}
+	stuck := ending{sagas.Stuck, "notify: ", "confirmed", paid, soldTwo, ""}
 	stuck.check(w)
 	if why := stuckBy(w); why != "notify: bounced" {
 		t.Errorf("it is stuck by %s", why)
@@ -158,7 +151,8 @@ func TestCheckoutStuck(t *testing.T) {
 	ending{sagas.Completed, "", "confirmed", paid, soldTwo, "ada"}.check(w)
 }
 
-// What cannot be reached is tried again for a while. When it is back, resuming is enough.
+// What cannot be reached is tried again for a while. When it is back, resuming is enough, or
+// nothing is needed at all.
 func TestCheckoutResumed(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -167,12 +161,12 @@ func TestCheckoutResumed(t *testing.T) {
 	}{
 		{
 			"mail",
-			ending{sagas.Stuck, "", "confirmed", paid, soldTwo, ""},
+			ending{sagas.Stuck, "notify: ", "confirmed", paid, soldTwo, ""},
 			ending{sagas.Completed, "", "confirmed", paid, soldTwo, "ada"},
 		},
 		{ // it has to say that it will not take the money any more
 			"payment",
-			ending{sagas.Stuck, "", "placed", &pb.Payment{}, soldNot, ""},
+			ending{sagas.Running, "", "placed", &pb.Payment{}, soldNot, ""},
 			ending{sagas.Compensated, "unavailable: ", "cancelled", &pb.Payment{}, soldNot, ""},
 		},
 	} {
@@ -185,7 +179,9 @@ func TestCheckoutResumed(t *testing.T) {
 			tt.stuck.check(w)
 
 			w.away[tt.away] = false
-			w.must(w.saga, &messages.SagaResume{Reason: "it is there again"})
+			if tt.stuck.status == sagas.Stuck {
+				w.must(w.saga, &messages.SagaResume{Reason: "it is there again"})
+			}
 			settle(w)
 			tt.want.check(w)
 		})
@@ -213,7 +209,7 @@ func TestCheckoutOfACancelledOrder(t *testing.T) {
 	w.step()
 	w.must("order/o-1", &pb.CancelOrder{Reason: "Ada has changed her mind"})
 	settle(w)
-	ending{sagas.Stuck, "", "cancelled", paid, soldTwo, "ada"}.check(w)
+	ending{sagas.Stuck, "confirm: ", "cancelled", paid, soldTwo, "ada"}.check(w)
 	if why := stuckBy(w); why != "confirm: cancelled" {
 		t.Errorf("it is stuck by %s", why)
 	}

@@ -236,9 +236,9 @@ func (s *Store) Scan(ctx context.Context, opts persistence.ScanOptions, each fun
 		return 0, holdfast.Errorf(holdfast.CodeMalformed, "replica: %q keeps no part of the log: there is one copy of it", opts.Replica)
 	}
 	s.mu.Lock()
-	records := slices.Clone(s.records)
+	records := slices.Clone(s.records[min(opts.Start(0)-1, uint64(len(s.records))):])
 	s.mu.Unlock()
-	for _, r := range records[min(opts.Start(0)-1, uint64(len(records))):] {
+	for _, r := range records {
 		if err := context.Cause(ctx); err != nil {
 			return 0, holdfast.Errorf(holdfast.CodeUnavailable, "scan log: %w", err)
 		}

@@ -23,23 +23,22 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Checkout begins a checkout: the goods are ordered, paid for and sent, or nothing is.
+// Checkout begins a checkout, whose id is that of the order: the goods are ordered, paid for
+// and sent, or nothing is.
 type Checkout struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// order is the id that the order is to have, and the checkout has; never empty.
-	Order string `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`
 	// customer is who orders.
-	Customer string `protobuf:"bytes,2,opt,name=customer,proto3" json:"customer,omitempty"`
+	Customer string `protobuf:"bytes,1,opt,name=customer,proto3" json:"customer,omitempty"`
 	// sku is what is ordered, as the stock calls it.
-	Sku string `protobuf:"bytes,3,opt,name=sku,proto3" json:"sku,omitempty"`
+	Sku string `protobuf:"bytes,2,opt,name=sku,proto3" json:"sku,omitempty"`
 	// quantity in units.
-	Quantity int64 `protobuf:"varint,4,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	Quantity int64 `protobuf:"varint,3,opt,name=quantity,proto3" json:"quantity,omitempty"`
 	// amount to pay for all of it in minor units.
-	Amount int64 `protobuf:"varint,5,opt,name=amount,proto3" json:"amount,omitempty"`
+	Amount int64 `protobuf:"varint,4,opt,name=amount,proto3" json:"amount,omitempty"`
 	// card is the payment provider's token for a card, and never its number.
-	Card string `protobuf:"bytes,6,opt,name=card,proto3" json:"card,omitempty"`
+	Card string `protobuf:"bytes,5,opt,name=card,proto3" json:"card,omitempty"`
 	// address is where it goes.
-	Address       string `protobuf:"bytes,7,opt,name=address,proto3" json:"address,omitempty"`
+	Address       string `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -72,13 +71,6 @@ func (x *Checkout) ProtoReflect() protoreflect.Message {
 // Deprecated: Use Checkout.ProtoReflect.Descriptor instead.
 func (*Checkout) Descriptor() ([]byte, []int) {
 	return file_shop_v1_checkout_proto_rawDescGZIP(), []int{0}
-}
-
-func (x *Checkout) GetOrder() string {
-	if x != nil {
-		return x.Order
-	}
-	return ""
 }
 
 func (x *Checkout) GetCustomer() string {
@@ -127,15 +119,14 @@ var File_shop_v1_checkout_proto protoreflect.FileDescriptor
 
 const file_shop_v1_checkout_proto_rawDesc = "" +
 	"\n" +
-	"\x16shop/v1/checkout.proto\x12\ashop.v1\"\xb0\x01\n" +
-	"\bCheckout\x12\x14\n" +
-	"\x05order\x18\x01 \x01(\tR\x05order\x12\x1a\n" +
-	"\bcustomer\x18\x02 \x01(\tR\bcustomer\x12\x10\n" +
-	"\x03sku\x18\x03 \x01(\tR\x03sku\x12\x1a\n" +
-	"\bquantity\x18\x04 \x01(\x03R\bquantity\x12\x16\n" +
-	"\x06amount\x18\x05 \x01(\x03R\x06amount\x12\x12\n" +
-	"\x04card\x18\x06 \x01(\tR\x04card\x12\x18\n" +
-	"\aaddress\x18\a \x01(\tR\aaddressB>Z<github.com/holdfast-run/holdfast/examples/shop/shoppb;shoppbb\x06proto3"
+	"\x16shop/v1/checkout.proto\x12\ashop.v1\"\x9a\x01\n" +
+	"\bCheckout\x12\x1a\n" +
+	"\bcustomer\x18\x01 \x01(\tR\bcustomer\x12\x10\n" +
+	"\x03sku\x18\x02 \x01(\tR\x03sku\x12\x1a\n" +
+	"\bquantity\x18\x03 \x01(\x03R\bquantity\x12\x16\n" +
+	"\x06amount\x18\x04 \x01(\x03R\x06amount\x12\x12\n" +
+	"\x04card\x18\x05 \x01(\tR\x04card\x12\x18\n" +
+	"\aaddress\x18\x06 \x01(\tR\aaddressB>Z<github.com/holdfast-run/holdfast/examples/shop/shoppb;shoppbb\x06proto3"
 
 var (
 	file_shop_v1_checkout_proto_rawDescOnce sync.Once
