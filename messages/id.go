@@ -137,6 +137,10 @@ func (c Context) SnapshotStream() string { return strings.ToUpper(string(c)) + "
 // MembersBucket is the name of the NATS KV bucket in which the context's nodes register.
 func (c Context) MembersBucket() string { return strings.ToUpper(string(c)) + "_MEMBERS" }
 
+// FollowBucket is the name of the NATS KV bucket that says who follows the context's log,
+// and how far they have come.
+func (c Context) FollowBucket() string { return strings.ToUpper(string(c)) + "_FOLLOW" }
+
 // PartitionOf says in which of n partitions an aggregate's log is: the 64-bit FNV-1a
 // hash of "<type>.<encoded id>", mixed by the finalizer of MurmurHash3, modulo n. It
 // never changes.

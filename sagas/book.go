@@ -56,6 +56,11 @@ func (b *Book) Types() []holdfast.Definition { return b.order }
 // Saga finds a saga by its name; nil if there is none.
 func (b *Book) Saga(name string) *Saga { return b.sagas[name] }
 
+// Concerns reports whether the commits of an aggregate type ask a saga type for anything.
+func (b *Book) Concerns(d *Saga, typ string) bool {
+	return typ == d.name || slices.ContainsFunc(d.triggers, func(t trigger) bool { return t.typ == typ })
+}
+
 func (b *Book) checkSteps(d *Saga) error {
 	var wrong []error
 	for _, name := range d.order {

@@ -24,14 +24,15 @@ type Part struct {
 
 // A Saga is a defined saga. It is immutable and safe for concurrent use.
 type Saga struct {
-	name     string
-	data     reflect.Type // of what its functions work with
-	dataBy   string       // the part that it was taken from
-	zero     any
-	typ      *holdfast.Type[state]
-	parts    []holdfast.Part[state]
-	triggers []trigger
-	adding   Part // that is being added
+	name      string
+	data      reflect.Type // of what its functions work with
+	dataBy    string       // the part that it was taken from
+	zero      any
+	typ       *holdfast.Type[state]
+	parts     []holdfast.Part[state]
+	triggers  []trigger
+	adding    Part // that is being added
+	fromStart bool
 
 	// Of steps.
 	begin  *beginning
@@ -283,3 +284,15 @@ func caller() string {
 	_, file, line, _ := runtime.Caller(2)
 	return fmt.Sprintf("%s:%d", filepath.Base(file), line)
 }
+
+// FromStart has a saga type that is run for the first time in a context be told of all events
+// that have ever happened there. Without it, it is told of those that happen from then on.
+func FromStart() Part {
+	return Part{what: "FromStart", where: caller(), add: func(d *Saga) error {
+		d.fromStart = true
+		return nil
+	}}
+}
+
+// FromStart reports whether the saga is to be told of what happened before it was run first.
+func (d *Saga) FromStart() bool { return d.fromStart }

@@ -17,9 +17,13 @@ import (
 	"github.com/holdfast-run/holdfast/persistence"
 )
 
-// A Task is what a commit in the log asks for: a [Command], a [Timer] or a [Cancel]. Whoever
+// A Task is what a commit in the log asks for: a [Command], a [Timer], a [Cancel] or a [Listing]. Whoever
 // reads the log does it, perhaps again after a crash: that changes nothing.
-type Task interface{ task() }
+type Task interface {
+	// Lane is what tasks have in common that are to be done one after the other, in the order
+	// of the log; empty for those that may be done at any time.
+	Lane() string
+}
 
 // A Command is to be sent to an aggregate, or a saga.
 type Command struct {
@@ -45,9 +49,29 @@ type Cancel struct {
 	Key  string
 }
 
-func (Command) task() {}
-func (Timer) task()   {}
-func (Cancel) task()  {}
+// A Listing puts a saga on the list of those that are not over, or takes it off.
+type Listing struct {
+	Saga holdfast.Ref
+	// Since is when it began; zero takes it off.
+	Since time.Time
+}
+
+// Lane implements [Task].
+func (l Listing) Lane() string { return l.Saga.String() + " listed" }
+
+// Lane implements [Task]: what a saga is told, it is told in order.
+func (c Command) Lane() string {
+	if c.Report != nil {
+		return ""
+	}
+	return c.To.String()
+}
+
+// Lane implements [Task].
+func (t Timer) Lane() string { return t.Saga.String() + " " + t.Key }
+
+// Lane implements [Task].
+func (c Cancel) Lane() string { return c.Saga.String() + " " + c.Key }
 
 // Command makes the command that wakes the saga, once its time has come. Its own time is
 // that of the timer or later, whatever the clocks of those who have it fire say.
@@ -117,6 +141,10 @@ func commandID(name string) string {
 func (o origin) intents(recorded *messages.Event, tasks []Task) ([]Task, error) {
 	switch recorded.Type {
 	case nameIntended, nameAnswered, nameAlarmed, nameStepEnded, nameRouted:
+	case nameBegun, nameParked:
+		return append(tasks, Listing{Saga: o.ref, Since: o.time()}), nil
+	case nameEnded:
+		return append(tasks, Listing{Saga: o.ref}), nil
 	default:
 		return tasks, nil
 	}
@@ -146,7 +174,7 @@ func (o origin) intents(recorded *messages.Event, tasks []Task) ([]Task, error) 
 	case *messages.SagaAlarmed:
 		timer(e.At, "alarm", e.Name, e.At)
 	case *messages.SagaRouted:
-		tasks = append(tasks, o.hearing(e.To, &messages.SagaHear{Heard: e.Heard}))
+		tasks = append(tasks, o.hearing(e.To, &messages.SagaHear{Heard: e.Heard}), Listing{Saga: o.ref})
 	case *messages.SagaStepEnded:
 		if e.Way == do && o.saga.stepOf(e.Step).timeout > 0 {
 			tasks = append(tasks, Cancel{Saga: o.ref, Key: timerKey("deadline", e.Step)})
@@ -161,6 +189,9 @@ var (
 	nameAnswered  = string(proto.MessageName((*messages.SagaAnswered)(nil)))
 	nameAlarmed   = string(proto.MessageName((*messages.SagaAlarmed)(nil)))
 	nameRouted    = string(proto.MessageName((*messages.SagaRouted)(nil)))
+	nameBegun     = string(proto.MessageName((*messages.SagaBegun)(nil)))
+	nameParked    = string(proto.MessageName((*messages.SagaParked)(nil)))
+	nameEnded     = string(proto.MessageName((*messages.SagaEnded)(nil)))
 	nameStepEnded = string(proto.MessageName((*messages.SagaStepEnded)(nil)))
 )
 

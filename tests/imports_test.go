@@ -36,12 +36,14 @@ var mayImport = map[string][]string{
 	"feed":              {".", "messages", "persistence"},
 	"projections":       {".", "messages", "persistence"},
 	"sagas":             {".", "messages", "persistence"},
+	"sagas/...":         {".", "messages", "persistence", "sagas", "sagas/...", "internal/follow"},
 	"holdfasttest":      {".", "messages", "persistence", "persistence/memory", "actors", "sagas", "projections"},
 	"internal/natsd":    nil,
+	"internal/follow":   {"messages"},
 	"internal/certtest": nil,
 	"node/...": {
-		".", "messages", "persistence/...", "actors", "cluster", "gateway", "feed", "projections", "sagas",
-		"internal/natsd", "node/...",
+		".", "messages", "persistence/...", "actors", "cluster", "gateway", "feed", "projections", "sagas", "sagas/...",
+		"internal/natsd", "internal/follow", "node/...",
 	},
 	"cmd/...":      {"..."},
 	"examples/...": {"..."},
@@ -66,7 +68,7 @@ var importedBy = map[string][]string{
 }
 
 var speakNATS = []string{
-	"persistence/jetstream", "gateway", "feed", "projections", "sagas", "cluster", "node/...", "internal/natsd", "cmd/...",
+	"persistence/jetstream", "gateway", "feed", "projections", "sagas/...", "cluster", "node/...", "internal/natsd", "internal/follow", "cmd/...",
 }
 
 // reachOut are the packages of the standard library with which a program touches the
