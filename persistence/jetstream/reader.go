@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -28,22 +29,15 @@ type reader struct {
 	left uint64 // how many matching ones the replica has from next on, readable or not
 
 	consumer jetstream.Consumer
-	msgs     jetstream.MessagesContext
+	pull     *pull
 	at       string // where the consumer is, if there are several replicas
-	got      uint64 // messages of this consumer
+	deleting sync.WaitGroup
 
 	reached uint64 // how far the replica is known to have come
 	behind  bool   // that was not to the end
 	whole   bool   // it was, when the consumer was made
 	quiet   bool   // nothing has come for a moment
 }
-
-var (
-	// errQuiet: the consumer is there and has nothing to give.
-	errQuiet = errors.New("nothing comes")
-	// errOverrun: messages got lost on their way.
-	errOverrun = errors.New("messages are missing")
-)
 
 // read gives the next record; none when there is no more up to the end. Whenever nothing
 // moves for as long as the reader's patience it gives up.
@@ -62,7 +56,7 @@ func (r *reader) read(ctx context.Context) (rec persistence.Record, more bool, e
 				limit.Reset(r.patience)
 			}
 		}
-		rec, err = r.receive(ctx)
+		rec, err = r.receive(ctx, scanQuiet)
 		r.quiet = errors.Is(err, errQuiet)
 		if err == nil {
 			return rec, true, nil
@@ -110,37 +104,22 @@ func (r *reader) ended(ctx context.Context) (bool, error) {
 		return r.left == 0, nil
 	}
 	info, err := r.consumer.Info(ctx)
-	if err != nil || info.Delivered.Consumer > r.got { // which has got lost
+	if err != nil || info.Delivered.Consumer > r.pull.got { // which has got lost
 		return false, r.open(ctx, r.replica)
 	}
 	return info.NumPending == 0, nil
 }
 
-// receive waits a moment for the next record.
-func (r *reader) receive(ctx context.Context) (persistence.Record, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, scanQuiet, errQuiet)
-	defer cancel()
-	if err := context.Cause(ctx); err != nil { // Next would still give what has come already, or not
-		return persistence.Record{}, err
-	}
-	m, err := r.msgs.Next(jetstream.NextContext(ctx))
-	if err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
-		}
-		return persistence.Record{}, err
-	}
-	meta, err := m.Metadata()
+// receive waits for the next record, for so long.
+func (r *reader) receive(ctx context.Context, quiet time.Duration) (persistence.Record, error) {
+	m, meta, err := r.pull.next(ctx, quiet)
 	if err != nil {
 		return persistence.Record{}, err
-	}
-	if r.got++; meta.Sequence.Consumer != r.got {
-		return persistence.Record{}, errOverrun
 	}
 	r.next, r.left = meta.Sequence.Stream+1, meta.NumPending
 	return persistence.Record{
 		Position: holdfast.NewPosition(r.partition.number, meta.Sequence.Stream),
-		Subject:  m.Subject(), Body: m.Data(), Time: meta.Timestamp,
+		Subject:  m.Subject, Body: m.Data, Time: meta.Timestamp,
 	}, nil
 }
 
@@ -165,21 +144,28 @@ func (r *reader) open(ctx context.Context, replica string) error {
 		return err
 	}
 	info := consumer.CachedInfo()
-	r.consumer, r.got, r.left = consumer, 0, info.NumPending
+	r.consumer, r.left = consumer, info.NumPending
 	if r.partition.replicated {
 		r.at = server(info)
 	}
-	r.msgs, err = consumer.Messages(
-		jetstream.PullMaxBytes(scanAhead), jetstream.PullHeartbeat(scanHeartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(true))
+	r.pull, err = newPull(r.store.js.Conn(), r.partition.stream, info.Name)
 	return err
 }
 
+// close gives up the consumer. That it is deleted nobody waits for: where its server has
+// gone, nobody says so.
 func (r *reader) close(ctx context.Context) {
-	if r.msgs != nil {
-		r.msgs.Stop()
+	if r.pull != nil {
+		r.pull.close()
 	}
-	if r.consumer != nil {
-		r.store.deleteConsumer(ctx, r.partition, r.consumer)
+	if c := r.consumer; c != nil {
+		r.deleting.Go(func() { r.store.deleteConsumer(ctx, r.partition, c) })
 	}
-	r.msgs, r.consumer, r.whole, r.quiet = nil, nil, false, false
+	r.pull, r.consumer, r.whole, r.quiet = nil, nil, false, false
+}
+
+// finish gives up the consumer, and returns when no other one is left either.
+func (r *reader) finish(ctx context.Context) {
+	r.close(ctx)
+	r.deleting.Wait()
 }

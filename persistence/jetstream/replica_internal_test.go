@@ -59,7 +59,7 @@ func beginOn(t *testing.T, server *natsd.Server, filter string, commits, replica
 	if err := r.begin(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.close(context.Background()) })
+	t.Cleanup(func() { r.finish(context.Background()) })
 	return r, more
 }
 

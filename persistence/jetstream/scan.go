@@ -14,19 +14,11 @@ import (
 )
 
 const (
-	// scanAhead is how many bytes a scan has on their way at a time, the largest commit and
-	// what comes with it at least. Messages are not counted: nats.go makes room for as many
-	// as are asked for, and the server ends a request for some number of them with one more.
-	scanAhead = maxLimit + 1<<20
-	// scanHeartbeat is how often the server shows that it has heard of the scan. A request
-	// that comes before the consumer has a leader is lost; without a heartbeat for twice
-	// as long, the scan goes on from a new consumer.
-	scanHeartbeat = 500 * time.Millisecond
 	// scanQuiet is after what time without a message a scan asks why none comes: later than
 	// it would miss a heartbeat.
-	scanQuiet = 5 * scanHeartbeat / 2
+	scanQuiet = 5 * heartbeat / 2
 	// scanPatience is the least that a scan waits for the next message.
-	scanPatience = 6 * scanHeartbeat
+	scanPatience = 6 * heartbeat
 	// waiting is how many times as long a scan waits for a replica that is named: it may have
 	// to catch up, and others will not do instead.
 	waiting = 6
@@ -122,7 +114,7 @@ func (s *Store) scan(ctx context.Context, r *reader, each func(persistence.Recor
 	fail := func(err error) error {
 		return holdfast.Errorf(holdfast.CodeUnavailable, "scan %s: %w", r.partition.stream, err)
 	}
-	defer r.close(ctx)
+	defer r.finish(ctx)
 	if err := r.begin(ctx); err != nil {
 		return 0, fail(err)
 	}

@@ -27,11 +27,13 @@ type Store struct {
 	records   []persistence.Record // at sequence-1; one without a subject is lost
 	logs      map[holdfast.Ref][]uint64
 	snapshots map[holdfast.Ref][]byte
+	grown     chan struct{} // closed by what is next put into the log; nil when nobody waits
 }
 
 var (
-	_ persistence.Store   = (*Store)(nil)
-	_ persistence.Scanner = (*Store)(nil)
+	_ persistence.Store    = (*Store)(nil)
+	_ persistence.Scanner  = (*Store)(nil)
+	_ persistence.Follower = (*Store)(nil)
 )
 
 // New makes an empty store of one context.
@@ -95,6 +97,10 @@ func (s *Store) put(ref holdfast.Ref, body []byte) (holdfast.Position, error) {
 	position := holdfast.NewPosition(0, seq)
 	s.records = append(s.records, persistence.Record{Position: position, Subject: subject.String(), Body: body})
 	s.logs[ref] = append(s.logs[ref], seq)
+	if s.grown != nil {
+		close(s.grown)
+		s.grown = nil
+	}
 	return position, nil
 }
 

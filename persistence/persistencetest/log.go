@@ -1,6 +1,7 @@
 package persistencetest
 
 import (
+	"cmp"
 	"testing"
 
 	"github.com/holdfast-run/holdfast"
@@ -64,6 +65,13 @@ func canScan(l *Log) bool {
 	return ok
 }
 
+func canFollow(l *Log) bool {
+	_, ok := l.Store.(persistence.Follower)
+	return ok
+}
+
+func canLose(l *Log) bool { return canFollow(l) && l.Lose != nil }
+
 // tests run one after the other on one log.
 var tests = []struct {
 	name  string
@@ -105,6 +113,9 @@ var fresh = []struct {
 }{
 	{"scan", canScan, testScan},
 	{"verify", canScan, testVerify},
+	{"follow", canFollow, testFollow},
+	{"follow a long log", canFollow, testFollowMany},
+	{"follow a lost record", canLose, testFollowLost},
 }
 
 // Run tests the store that open gives, on as many logs as it takes.
@@ -121,7 +132,11 @@ func Run(t *testing.T, open func(t testing.TB) *Log) {
 	}
 	for _, c := range fresh {
 		if c.needs(l) {
-			t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
+			t.Run(c.name, func(t *testing.T) {
+				own := open(t)
+				own.Many = cmp.Or(own.Many, l.Many)
+				c.test(t, own)
+			})
 		}
 	}
 }

@@ -1,0 +1,177 @@
+package jetstream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-run/holdfast/internal/natsd"
+)
+
+// largeServer is quick, and takes what is large.
+func largeServer(t *testing.T) *natsd.Server {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	server, err := natsd.Start(ctx, natsd.Config{
+		DataDir: t.TempDir(), Context: "unused", MaxPayload: 8 << 20, RelaxedSync: true, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	return server
+}
+
+// requests counts those for messages.
+func (r *reader) requests(t *testing.T) *nats.Subscription {
+	t.Helper()
+	made, err := r.store.publish.nc.SubscribeSync("$JS.API.CONSUMER.MSG.NEXT.>")
+	if err == nil {
+		err = r.store.publish.nc.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+// TestPullTakesWhatIsLarge, beyond all that is asked for at a time, and in between.
+func TestPullTakesWhatIsLarge(t *testing.T) {
+	r, _ := beginOn(t, largeServer(t), "real.log.0.>", 1, 1)
+	sizes := []int{
+		1, 3 << 20, 1, 5 << 20, 6 << 20, 100, pullBytes / 2, pullBytes/2 + 1, pullBytes / 2, pullBytes/2 - 200, 7 << 20,
+		pullBytes - 100, pullBytes - 50, pullBytes, pullBytes + 1, pullBytes/2 + 1000, pullBytes/2 + 2000, pullBytes/2 + 3000, 1,
+	}
+	for range 2 {
+		sizes = append(sizes, sizes...)
+	}
+	for i, size := range sizes {
+		if err := r.store.publish.nc.Publish("real.log.0.account.a-1", bytes.Repeat([]byte{byte(i)}, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.store.publish.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	requests := r.requests(t)
+	r.end = uint64(1 + len(sizes))
+	r.mustRead(t, 1)
+	name := r.consumer.CachedInfo().Name
+	for i, size := range sizes {
+		rec, more, err := r.read(t.Context())
+		if err != nil || !more || len(rec.Body) != size || rec.Body[0] != byte(i) {
+			t.Fatalf("record %d has %d bytes, %v, %v, want %d", i, len(rec.Body), more, err, size)
+		}
+	}
+	if now := r.consumer.CachedInfo().Name; now != name {
+		t.Error("there was another consumer")
+	}
+	n, _, err := requests.Pending()
+	if t.Logf("%d records by %d requests", len(sizes), n); err != nil || n > 3*len(sizes) {
+		t.Errorf("%d requests were made for %d records, %v", n, len(sizes), err)
+	}
+}
+
+// TestPullAsksForLittle of a log of small records, and seldom.
+func TestPullAsksForLittle(t *testing.T) {
+	r, _ := beginOn(t, largeServer(t), "real.log.0.>", 1, 1)
+	const n = 5 * pullMessages
+	for range n {
+		if err := r.store.publish.nc.Publish("real.log.0.account.a-1", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.store.publish.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	requests := r.requests(t)
+	most := 0
+	await(t, "all are stored", func() bool {
+		i, err := r.store.info(t.Context(), r.partition)
+		r.end = i.State.LastSeq
+		return err == nil && r.end > n
+	})
+	for r.next <= r.end {
+		r.mustRead(t, r.next)
+		most = max(most, len(r.pull.msgs))
+	}
+	if made, _, err := requests.Pending(); err != nil || made > 3*n/pullMessages {
+		t.Errorf("%d requests were made for %d records, %v", made, n, err)
+	}
+	if t.Logf("%d waited", most); most > pullMessages+pullRoom/2 {
+		t.Errorf("%d messages waited", most)
+	}
+}
+
+// TestPullHears at once that its consumer is gone.
+func TestPullHears(t *testing.T) {
+	r, _ := begun(t, "real.log.0.>", 1)
+	r.mustRead(t, 1)
+	heard := func(quiet time.Duration) error {
+		begin := time.Now()
+		_, err := r.receive(t.Context(), quiet)
+		t.Logf("%v, after %s", err, time.Since(begin))
+		return err
+	}
+	if err := heard(3 * heartbeat); !errors.Is(err, errQuiet) { // and not silent
+		t.Errorf("of a consumer that has nothing to give: %v", err)
+	}
+	time.AfterFunc(heartbeat/4, func() { r.store.deleteConsumer(t.Context(), r.partition, r.consumer) })
+	if err := heard(patience); !errors.Is(err, errGone) {
+		t.Errorf("of a consumer that is deleted: %v", err)
+	}
+	r.pull.bytes = 0
+	if err := heard(patience); !errors.Is(err, errGone) { // nobody answers
+		t.Errorf("when it asks for more: %v", err)
+	}
+	if err := heard(patience); !errors.Is(err, errStill) {
+		t.Errorf("without a request: %v", err)
+	}
+}
+
+// TestPullEndsWithItsConnection, and not when it is missed.
+func TestPullEndsWithItsConnection(t *testing.T) {
+	r, _ := begun(t, "real.log.0.>", 1)
+	r.mustRead(t, 1)
+	begin := time.Now()
+	time.AfterFunc(heartbeat/4, r.store.js.Conn().Close)
+	if _, err := r.receive(t.Context(), patience); !errors.Is(err, errDisconnected) || time.Since(begin) > heartbeat {
+		t.Errorf("after %s: %v", time.Since(begin), err)
+	}
+}
+
+// TestPullCountsAsTheServer does: else it would ask too late, or for too much.
+func TestPullCountsAsTheServer(t *testing.T) {
+	r, _ := begun(t, "real.log.0.>", 0)
+	const n, size = 300, 1 << 19
+	for i := range n {
+		body := bytes.Repeat([]byte("x"), i)
+		m := &nats.Msg{Subject: "real.log.0.account.a-1", Data: body, Header: nats.Header{"A": {string(body[i/2:])}}}
+		if err := r.store.publish.nc.PublishMsg(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.pull.close()
+	p, err := newPull(r.store.js.Conn(), r.partition.stream, r.consumer.CachedInfo().Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	if err := p.request(n, size); err != nil {
+		t.Fatal(err)
+	}
+	got := 0
+	for range n {
+		got += (<-p.msgs).Size()
+	}
+	if last := <-p.msgs; last.Header.Get("Nats-Pending-Bytes") != strconv.Itoa(size-got) {
+		t.Errorf("after %d of %d bytes the server says %v", got, size, last.Header)
+	}
+}
