@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence/jetstream"
+	"github.com/holdfast-run/holdfast/sagas"
 )
 
 const (
@@ -23,13 +24,15 @@ const (
 	defaultListen  = "127.0.0.1:4222"
 )
 
-// Config is what a node is started with. Types is required; everything else has a
-// default.
+// Config is what a node is started with. Types or Sagas are required; everything else has
+// a default.
 type Config struct {
 	// Context is the bounded context that the node serves; "demo" by default.
 	Context string
 	// Types are the aggregate types of the domain.
 	Types []holdfast.Definition
+	// Sagas of the domain. Each is a type as well, and is none of Types.
+	Sagas []*sagas.Saga
 
 	// Data is the folder in which the embedded NATS server keeps everything;
 	// "holdfast-data" by default.
@@ -87,7 +90,7 @@ type Config struct {
 	// Lease is how long after its last sign of life the others take the node for gone: 3
 	// seconds by default, at least one, and the same on all nodes.
 	Lease time.Duration
-	// Hosts are the names of those of Types that the node hosts; all by default.
+	// Hosts are the names of those of Types and Sagas that the node hosts; all by default.
 	Hosts []string
 
 	// Idle is how long an aggregate stays active without being asked; 2 minutes by
@@ -140,8 +143,11 @@ func (e *ConfigError) Error() string {
 // Validate finds what a node cannot be started with, without looking at anything but c and
 // the files of PeerCA, PeerCert and PeerKey: a *[ConfigError].
 func (c Config) Validate() error {
-	if len(c.Types) == 0 {
+	if len(c.Types)+len(c.Sagas) == 0 {
 		return &ConfigError{Field: "Types", Problem: "a node without aggregate types serves nothing: give it some"}
+	}
+	if _, err := sagas.NewBook(c.Types, c.Sagas...); err != nil {
+		return &ConfigError{Field: "Sagas", Problem: err.Error()}
 	}
 	if err := c.validatePlace(); err != nil {
 		return err
@@ -249,7 +255,7 @@ func (c Config) validatePeers() error {
 		}
 	}
 	for _, name := range c.Hosts {
-		if !slices.ContainsFunc(c.Types, func(d holdfast.Definition) bool { return d.Name() == name }) {
+		if !slices.ContainsFunc(typesOf(c.Types, c.Sagas), func(d holdfast.Definition) bool { return d.Name() == name }) {
 			return &ConfigError{Field: "Hosts", Problem: fmt.Sprintf("there is no type %q: leave it out", name)}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/node/cli"
+	"github.com/holdfast-run/holdfast/sagas"
 )
 
 // A Domain is what a binary serves.
@@ -16,7 +17,12 @@ type Domain struct {
 	Name string
 	// Types are the aggregate types.
 	Types []holdfast.Definition
+	// Sagas coordinate them.
+	Sagas []*sagas.Saga
 }
+
+// types are all that have something in the log.
+func (d Domain) types() []holdfast.Definition { return typesOf(d.Types, d.Sagas) }
 
 // Main runs a binary's command line and exits: run starts a node of the domain; send,
 // apply, get and history talk to one as clients; verify checks a log. More commands may

@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence/jetstream"
+	"github.com/holdfast-run/holdfast/sagas/runner"
 )
 
 // A Node runs from Start to Stop.
@@ -34,6 +35,7 @@ type Node struct {
 	store    *jetstream.Store
 	member   *cluster.Member
 	gateway  *gateway.Gateway
+	sagas    *runner.Runner // nil without sagas
 	stop     sync.Once
 	err      error
 }
@@ -67,6 +69,7 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 func (n *Node) run(ctx context.Context) error {
 	c := n.config
 	name := messages.Context(c.Context) // which has been parsed
+	types := typesOf(c.Types, c.Sagas)
 	conns, err := n.connect(ctx)
 	if err != nil {
 		return err
@@ -80,7 +83,7 @@ func (n *Node) run(ctx context.Context) error {
 	}
 	n.member, err = cluster.Start(ctx, cluster.Config{
 		Host: actors.Config{
-			Context: name, Store: n.store, Types: c.Types, Log: c.Log,
+			Context: name, Store: n.store, Types: types, Log: c.Log,
 			Queue: c.Queue, Idle: c.Idle, MaxActive: c.MaxActive,
 		},
 		Conn: conns.register, Replicas: c.Replicas, Name: c.Name, Version: version(),
@@ -91,7 +94,7 @@ func (n *Node) run(ctx context.Context) error {
 	}
 	n.edge = conns.edge
 	n.gateway, err = gateway.Start(gateway.Config{
-		Context: name, Conn: conns.edge, Types: c.Types, Logger: c.Log,
+		Context: name, Conn: conns.edge, Types: types, Logger: c.Log,
 		Sender: n.member, Viewer: n.member, Reader: linkedReader{n.store, n.member.Linked},
 		MaxInFlight: c.MaxInFlight, Timeout: c.Timeout, Version: version(),
 		Log: messages.NewLogName(n.store.Created()),
@@ -99,7 +102,7 @@ func (n *Node) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", name, err)
 	}
-	return nil
+	return n.runSagas(ctx, conns.sagas)
 }
 
 var semantic = regexp.MustCompile(`^v(\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?)`)
@@ -120,10 +123,11 @@ func version() string {
 const maxReaders = 4
 
 // connections of a node: one that publishes to the log, one for clients' requests, one for
-// the register of nodes, which must not wait, and some that read the log.
+// the register of nodes, which must not wait, one for what keeps the sagas going, and some
+// that read the log.
 type connections struct {
-	publish, edge, register *nats.Conn
-	read                    []*nats.Conn
+	publish, edge, register, sagas *nats.Conn
+	read                           []*nats.Conn
 }
 
 func (n *Node) connect(ctx context.Context) (c connections, err error) {
@@ -141,6 +145,9 @@ func (n *Node) connect(ctx context.Context) (c connections, err error) {
 		return nc
 	}
 	c.publish, c.edge, c.register = open(natsd.Node), open(natsd.Gateway), open(natsd.Node)
+	if len(n.config.Sagas) > 0 {
+		c.sagas = open(natsd.Node)
+	}
 	for range min(maxReaders, runtime.GOMAXPROCS(0)) {
 		c.read = append(c.read, open(natsd.Node))
 	}
@@ -241,6 +248,9 @@ func (n *Node) Stop(ctx context.Context) error {
 	n.stop.Do(func() {
 		if n.link != nil {
 			n.link.leave()
+		}
+		if n.sagas != nil {
+			n.sagas.Stop()
 		}
 		if n.gateway != nil {
 			n.err = n.drainMember(ctx)

@@ -52,7 +52,7 @@ Exit codes: 0 stopped as asked, 1 not started, not stopped in order, or ended by
 )
 
 func runCommand(d Domain, cfg cli.Config) *cobra.Command {
-	c := Config{Types: d.Types}
+	c := Config{Types: d.Types, Sagas: d.Sagas}
 	var logs logOptions
 	cmd := &cobra.Command{
 		Use:               "run",

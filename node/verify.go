@@ -73,7 +73,7 @@ func completeTypes(d Domain) cobra.CompletionFunc {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		var types []cobra.Completion
-		for _, def := range d.Types {
+		for _, def := range d.types() {
 			types = append(types, def.Name())
 		}
 		return types, cobra.ShellCompDirectiveNoFileComp
@@ -222,7 +222,7 @@ func (v *verification) look(ctx context.Context, store *jetstream.Store, replica
 
 func (v *verification) definitions() map[string]holdfast.Definition {
 	out := map[string]holdfast.Definition{}
-	for _, def := range v.domain.Types {
+	for _, def := range v.domain.types() {
 		out[def.Name()] = def
 	}
 	return out

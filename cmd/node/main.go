@@ -8,6 +8,7 @@ import (
 	"github.com/holdfast-run/holdfast/examples/coop"
 	"github.com/holdfast-run/holdfast/examples/shop"
 	"github.com/holdfast-run/holdfast/node"
+	"github.com/holdfast-run/holdfast/sagas"
 )
 
 var domain = node.Domain{
@@ -17,6 +18,7 @@ var domain = node.Domain{
 		coop.Family,
 		shop.Order, shop.Payment, shop.Stock, shop.Shipment, shop.Mail,
 	},
+	Sagas: []*sagas.Saga{bank.Transfer, shop.Checkout},
 }
 
 func main() { node.Main(domain, demoCommand()) }

@@ -26,7 +26,7 @@ func (s *single) begin(ctx context.Context) error {
 
 func (s *single) start(ctx context.Context) (err error) {
 	if s.node, err = node.Start(ctx, node.Config{
-		Context: "demo", Types: domain.Types, Data: s.folder, Listen: "127.0.0.1:0",
+		Context: "demo", Types: domain.Types, Sagas: domain.Sagas, Data: s.folder, Listen: "127.0.0.1:0",
 		Log: slog.New(slog.DiscardHandler), // the story is told here
 	}); err != nil {
 		return err

@@ -148,6 +148,21 @@ func TestOneHoldsTheSeat(t *testing.T) {
 	}
 }
 
+// A node that died and is back takes its seat at once.
+func TestTheSeatOfAFormerRun(t *testing.T) {
+	s := startServer(t)
+	a := startNode(t, s, "a")
+	wantBegun(t, a, 7)
+	a.conn.Close()
+	before := time.Now()
+	again := startNode(t, s, "a")
+	wantBegun(t, again, 7)
+	if took := time.Since(before); took > lease {
+		t.Errorf("its own seat was taken after %v", took)
+	}
+	a.cancel()
+}
+
 // The seat of one that is cut off is taken, and it knows by then.
 func TestTheCutOffLosesTheSeat(t *testing.T) {
 	s := startServer(t)

@@ -23,6 +23,7 @@ type holding struct {
 	log      *slog.Logger
 	record   Seat
 	revision uint64
+	new      bool // it has not been held by this run of the node, nor waited for
 }
 
 // acquire waits until nobody holds the seat any more, and takes it.
@@ -51,9 +52,10 @@ func (h *holding) acquire(ctx context.Context, first func(context.Context) (uint
 				return err
 			}
 			h.revision = e.Revision()
-			if h.record.Holder == "" {
+			if h.record.Holder == "" || h.new && h.record.Node == h.seats.config.Node {
 				return h.take(ctx)
 			}
+			h.new = false
 			gone.Reset(h.seats.config.Lease)
 		case <-gone.C:
 			if !known {
@@ -76,6 +78,7 @@ func (h *holding) begin(ctx context.Context, first func(context.Context) (uint64
 }
 
 func (h *holding) take(ctx context.Context) error {
+	h.new = false
 	h.record.Holder, h.record.Node = h.seats.id, h.seats.config.Node
 	return h.write(ctx)
 }

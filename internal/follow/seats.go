@@ -20,7 +20,8 @@ type Config struct {
 	Context  messages.Context
 	Conn     *nats.Conn
 	Replicas int
-	// Node is what the holder of a seat is called.
+	// Node is what the holder of a seat is called. One that begins takes the seats of its
+	// former run at once, which it knows by this name; empty when it has none that lasts.
 	Node string
 	// Lease is how long after its last sign of life a holder is taken for gone; 3 seconds by
 	// default.
@@ -82,7 +83,7 @@ type Work func(ctx context.Context, done uint64, note func(done uint64)) error
 // Hold has the work of a seat done whenever this node holds it, until ctx ends. When nobody
 // has ever held it, first says how far everything has been done.
 func (s *Seats) Hold(ctx context.Context, seat string, first func(context.Context) (uint64, error), work Work) {
-	h := &holding{seats: s, seat: seat, log: s.config.Log.With("seat", seat)}
+	h := &holding{seats: s, seat: seat, new: s.config.Node != "", log: s.config.Log.With("seat", seat)}
 	for ctx.Err() == nil {
 		if err := h.acquire(ctx, first); err != nil {
 			if ctx.Err() == nil {

@@ -1,0 +1,61 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/follow"
+	"github.com/holdfast-run/holdfast/messages"
+	"github.com/holdfast-run/holdfast/sagas"
+	"github.com/holdfast-run/holdfast/sagas/runner"
+	"github.com/holdfast-run/holdfast/sagas/timers"
+)
+
+// typesOf gives the types that sagas are beside the others.
+func typesOf(types []holdfast.Definition, sagas []*sagas.Saga) []holdfast.Definition {
+	types = slices.Clip(types)
+	for _, s := range sagas {
+		types = append(types, s.Type())
+	}
+	return types
+}
+
+// runs is the name by which a node knows what it did before it was started again; empty when
+// others might have it, too.
+func (c Config) runs() string {
+	if c.NATS == "" && len(c.Cluster) == 0 {
+		return "alone"
+	}
+	return c.Name
+}
+
+// runSagas has the node take its part in what the sagas ask for.
+func (n *Node) runSagas(ctx context.Context, conn *nats.Conn) error {
+	c := n.config
+	if len(c.Sagas) == 0 {
+		return nil
+	}
+	book, err := sagas.NewBook(c.Types, c.Sagas...)
+	if err != nil {
+		return err
+	}
+	name := messages.Context(c.Context)
+	wakes, err := timers.Open(ctx, timers.Config{Context: name, Conn: conn, Replicas: c.Replicas, Logger: c.Log})
+	if err != nil {
+		return fmt.Errorf("open the timers of %s: %w", name, err)
+	}
+	seats, err := follow.Open(ctx, follow.Config{
+		Context: name, Conn: conn, Replicas: c.Replicas, Node: c.runs(), Lease: c.Lease, Log: c.Log,
+	})
+	if err != nil {
+		return err
+	}
+	n.sagas, err = runner.Start(ctx, runner.Config{
+		Book: book, Sagas: c.Sagas, Log: n.store, Sender: n.member, Timers: wakes, Seats: seats, Logger: c.Log,
+	})
+	return err
+}
