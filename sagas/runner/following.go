@@ -22,13 +22,14 @@ type following struct {
 	all    sync.WaitGroup
 
 	mu    sync.Mutex
-	lanes map[string][]func() // what waits behind the one under way
+	lanes map[string][]func()      // what waits behind the one under way
+	held  map[string]chan struct{} // by lane, what another task may make needless
 }
 
 func newFollowing(ctx context.Context, r *Runner, d *sagas.Saga, note func(uint64)) *following {
 	return &following{
 		ctx: ctx, runner: r, saga: d, marks: &marks{note: note, open: map[uint64]int{}},
-		room: make(chan struct{}, r.config.InFlight), lanes: map[string][]func(){},
+		room: make(chan struct{}, r.config.InFlight), lanes: map[string][]func(){}, held: map[string]chan struct{}{},
 	}
 }
 
@@ -45,6 +46,10 @@ func (f *following) take(rec persistence.Record) error {
 	seq := rec.Position.Sequence()
 	f.marks.begin(seq, len(tasks))
 	for _, task := range tasks {
+		if undoes(task) && f.release(task.Lane()) {
+			f.marks.end(seq)
+			continue
+		}
 		select {
 		case f.room <- struct{}{}:
 		case <-f.ctx.Done():
@@ -55,7 +60,7 @@ func (f *following) take(rec persistence.Record) error {
 			defer f.all.Done()
 			leave := sync.OnceFunc(func() { <-f.room })
 			defer leave()
-			if f.do(task, leave) {
+			if f.needless(task, leave) || f.do(task, leave) {
 				f.marks.end(seq)
 			}
 		})

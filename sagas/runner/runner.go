@@ -25,7 +25,7 @@ type Log interface {
 type Timers interface {
 	Set(ctx context.Context, t timers.Timer) error
 	Cancel(ctx context.Context, of holdfast.Ref, key string) error
-	Run(ctx context.Context, handle func(ctx context.Context, t timers.Timer) error) error
+	Run(ctx context.Context, handle timers.Handle) error
 }
 
 // A List has the sagas that are not over.
@@ -141,11 +141,16 @@ func refOf(rec persistence.Record) (holdfast.Ref, error) {
 	return holdfast.Ref{Type: sub.Type, ID: sub.ID.Raw()}, nil
 }
 
-func pause(ctx context.Context, d time.Duration) error {
+func pause(ctx context.Context, d time.Duration) error { return pauseOr(ctx, d, nil) }
+
+// pauseOr waits, or until enough is closed, or gives the reason why it did not.
+func pauseOr(ctx context.Context, d time.Duration, enough <-chan struct{}) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
+		return nil
+	case <-enough:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
