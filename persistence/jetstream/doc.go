@@ -29,4 +29,13 @@
 // with one replica is at any of the stream's servers, by chance, and stays. How far that
 // server has come is asked of it too, since the leader, which is asked for the end, counts
 // what the others have written down and not what they have in their stores.
+//
+// # Following
+//
+// A follower has a consumer, too, to which the server gives a commit as soon as it has
+// stored it. It is made anew, after the last record that was given, when it or the
+// connection to it has gone, when messages are missing, and when it stands still while the
+// log grows. Sequences have no gaps, so a record that is left out is seen, by the next one or
+// by the consumer's heartbeat, and asked of the leader and then of any replica; what nobody
+// has, although the log goes on after it, is ErrCorrupt.
 package jetstream

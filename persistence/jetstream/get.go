@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -38,6 +39,7 @@ type stored struct {
 	subject string
 	seq     uint64
 	body    []byte
+	time    time.Time // as the leader has said; a direct answer is not asked for it
 }
 
 // A partition names the parts of JetStream's interface that concern one stream.
@@ -82,6 +84,11 @@ func (p *partition) leaderLast(subject string) query {
 
 func (p *partition) leaderAt(seq uint64) query {
 	return p.askLeader(p.leader, sequenceRequest(seq))
+}
+
+// leaderFrom asks the leader for the first message from a sequence on.
+func (p *partition) leaderFrom(seq uint64, filter string) query {
+	return p.askLeader(p.leader, fmt.Appendf(nil, `{"seq":%d,"next_by_subj":%q}`, seq, filter))
 }
 
 func (p *partition) askLeader(subject string, body []byte) query {
@@ -146,9 +153,10 @@ func parseLeader(m *nats.Msg) (stored, error) {
 	var r struct {
 		Error   *apiError `json:"error"`
 		Message *struct {
-			Subject string `json:"subject"`
-			Seq     uint64 `json:"seq"`
-			Data    []byte `json:"data"`
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Data    []byte    `json:"data"`
+			Time    time.Time `json:"time"`
 		} `json:"message"`
 	}
 	err := parseAnswer(m, &r, func() *apiError { return r.Error })
@@ -161,7 +169,7 @@ func parseLeader(m *nats.Msg) (stored, error) {
 	case r.Message == nil:
 		return stored{}, errOdd
 	}
-	return stored{subject: r.Message.Subject, seq: r.Message.Seq, body: r.Message.Data}, nil
+	return stored{subject: r.Message.Subject, seq: r.Message.Seq, body: r.Message.Data, time: r.Message.Time}, nil
 }
 
 // An aggregate is one with its place in the log.

@@ -81,10 +81,13 @@ func (p *pull) close() {
 
 // next waits for the next message, for so long.
 func (p *pull) next(ctx context.Context, quiet time.Duration) (*nats.Msg, *nats.MsgMetadata, error) {
-	p.quiet.Reset(quiet)
-	for {
+	for waiting := false; ; {
 		if err := p.ask(); err != nil {
 			return nil, nil, err
+		}
+		if len(p.msgs) == 0 && !waiting {
+			p.quiet.Reset(quiet)
+			waiting = true
 		}
 		m, err := p.wait(ctx)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -29,6 +30,8 @@ type streamInfo struct {
 	State   jetstream.StreamState  `json:"state"`
 	Cluster *jetstream.ClusterInfo `json:"cluster"`
 	Error   *apiError              `json:"error"`
+
+	said uint64 // to be the last sequence, whatever others have said
 }
 
 // replicas are the servers that keep the stream, by name.
@@ -48,6 +51,28 @@ func (i streamInfo) offline(replica string) bool {
 	return slices.ContainsFunc(i.Cluster.Replicas, func(r *jetstream.PeerInfo) bool { return r.Name == replica && r.Offline })
 }
 
+// leader is the server that leads the stream, if it is in a cluster.
+func (i streamInfo) leader() string {
+	if i.Cluster == nil {
+		return ""
+	}
+	return i.Cluster.Leader
+}
+
+// leads reports whether who has answered has led a majority within a time.
+func (i streamInfo) leads(within time.Duration) bool {
+	if i.leader() == "" {
+		return false // then any replica answers
+	}
+	heard := 1 // of itself
+	for _, r := range i.Cluster.Replicas {
+		if r.Active > 0 && r.Active < within {
+			heard++
+		}
+	}
+	return 2*heard > 1+len(i.Cluster.Replicas)
+}
+
 // info asks the leader. While there is none, or one that has just been does not answer any
 // more, it waits for an election.
 func (s *Store) info(ctx context.Context, p *partition) (streamInfo, error) {
@@ -60,7 +85,8 @@ func (s *Store) info(ctx context.Context, p *partition) (streamInfo, error) {
 			err = parseAnswer(m, &i, func() *apiError { return i.Error })
 		}
 		if err == nil {
-			i.State.LastSeq = p.atLeast(i.State.LastSeq)
+			i.said = i.State.LastSeq
+			i.State.LastSeq = p.atLeast(i.said)
 		}
 		if api, refused := errors.AsType[*apiError](err); !errors.Is(err, errTimeout) && (!refused || api.Code != 503) {
 			return i, err

@@ -38,8 +38,9 @@ type Store struct {
 }
 
 var (
-	_ persistence.Store   = (*Store)(nil)
-	_ persistence.Scanner = (*Store)(nil)
+	_ persistence.Store    = (*Store)(nil)
+	_ persistence.Scanner  = (*Store)(nil)
+	_ persistence.Follower = (*Store)(nil)
 )
 
 // Partitions is how many partitions the log has.

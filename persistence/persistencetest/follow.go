@@ -265,10 +265,13 @@ func testFollowLost(t *testing.T, l *Log) {
 		}
 	}
 	f.Stop(t)
-	l.Lose(t, ref, h.Position)
+	next := neighbour(t, l, ref)
+	before := addMany(t, l.Store, next, persistence.Head{}, 1)
+	last := addMany(t, l.Store, next, before, 1)
+	l.Lose(t, next, last.Position)
 	f = Follow(t, l.Store, appended[lost].Position)
-	f.Until(t, appended[commits-2].Position)
-	wantCorruptAt(t, f.End(t), h.Position)
+	f.Until(t, before.Position)
+	wantCorruptAt(t, f.End(t), last.Position)
 }
 
 // testFollowMany follows a long log, and what is appended to it meanwhile.
