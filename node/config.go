@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence/jetstream"
 	"github.com/holdfast-run/holdfast/sagas"
+	"github.com/holdfast-run/holdfast/sagas/runner"
 )
 
 const (
@@ -107,6 +108,9 @@ type Config struct {
 
 	// Log is slog.Default() by default.
 	Log *slog.Logger
+
+	// adapt changes with what the sagas are run, for tests.
+	adapt func(*runner.Config)
 }
 
 func (c Config) withDefaults() Config {

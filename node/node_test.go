@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -14,17 +15,29 @@ import (
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/examples/bank"
 	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
+	"github.com/holdfast-run/holdfast/examples/shop"
 	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/node"
 	"github.com/holdfast-run/holdfast/node/cli"
+	"github.com/holdfast-run/holdfast/sagas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if orders := os.Getenv(dieOrders); orders != "" {
+		runAndDie(orders)
+	}
+	goleak.VerifyTestMain(m)
+}
 
-var domain = node.Domain{Name: "node", Types: []holdfast.Definition{bank.Account}}
+// domain is what the operator's commands know of; most nodes serve less.
+var domain = node.Domain{
+	Name:  "node",
+	Types: []holdfast.Definition{bank.Account, shop.Order, shop.Payment, shop.Stock, shop.Shipment, shop.Mail},
+	Sagas: []*sagas.Saga{bank.Transfer, shop.Checkout},
+}
 
 func config(t *testing.T) node.Config {
-	return node.Config{Context: "demo", Types: domain.Types, Data: t.TempDir(), Listen: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)}
+	return node.Config{Context: "demo", Types: []holdfast.Definition{bank.Account}, Data: t.TempDir(), Listen: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)}
 }
 
 // external has the node use a NATS server that is there.

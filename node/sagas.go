@@ -54,8 +54,12 @@ func (n *Node) runSagas(ctx context.Context, conn *nats.Conn) error {
 	if err != nil {
 		return err
 	}
-	n.sagas, err = runner.Start(ctx, runner.Config{
+	config := runner.Config{
 		Book: book, Sagas: c.Sagas, Log: n.store, Sender: n.member, Timers: wakes, Seats: seats, Logger: c.Log,
-	})
+	}
+	if c.adapt != nil {
+		c.adapt(&config)
+	}
+	n.sagas, err = runner.Start(ctx, config)
 	return err
 }
