@@ -78,7 +78,7 @@ func newRun(t *testing.T, def holdfast.Definition) *run {
 }
 
 func (r *run) send(c holdfast.Command) error {
-	events, err := r.def.Decide(r.state, c, holdfast.Meta{At: r.at})
+	events, err := r.def.Decide(r.state, c, holdfast.Meta{At: r.at, CorrelationID: "story", User: "ada", To: holdfast.Ref{Type: "journey", ID: "j/1"}})
 	if err != nil {
 		return err
 	}
