@@ -152,6 +152,7 @@ func (o origin) intents(recorded *messages.Event, tasks []Task) ([]Task, error) 
 	if err != nil {
 		return nil, err
 	}
+	// Whatever is set anew has another key: one that has fired wakes nobody for the second time.
 	timer := func(at int64, key ...any) {
 		if at != 0 {
 			tasks = append(tasks, Timer{Saga: o.ref, Key: timerKey(key...), At: timeAt(at)})
@@ -170,7 +171,7 @@ func (o origin) intents(recorded *messages.Event, tasks []Task) ([]Task, error) 
 			tasks = append(tasks, c)
 		}
 	case *messages.SagaAnswered:
-		timer(e.Again, "again", e.Step, e.Way, e.Attempt)
+		timer(e.Again, "again", e.Step, e.Way, e.Again)
 	case *messages.SagaAlarmed:
 		timer(e.At, "alarm", e.Name, e.At)
 	case *messages.SagaRouted:
