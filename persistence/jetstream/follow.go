@@ -33,8 +33,8 @@ func (s *Store) Follow(ctx context.Context, after holdfast.Position, each func(p
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })()
-	f := &follower{reader: reader{store: s, partition: p, filter: filter, patience: max(s.readTimeout, scanPatience)}}
-	f.next = max(after.Sequence(), after.Sequence()+1) // that of the highest is not there anyway
+	f := &follower{reader: reader{store: s, partition: p, filter: filter, patience: max(s.readTimeout, scanPatience), next: after.Sequence()}}
+	f.next = max(f.next, f.next+1) // nothing stands after the highest, nor there
 	defer f.finish(ctx)
 	for {
 		rec, err := f.read(ctx)

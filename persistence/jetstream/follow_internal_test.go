@@ -48,11 +48,18 @@ type making struct {
 	made   []jetstream.Consumer
 	change func(*jetstream.ConsumerConfig)
 	then   func(jetstream.Consumer)
+	mute   int           // how many are asked for in vain
+	silent chan struct{} // when they are deleted nobody answers before it is closed
 }
 
 func (j *making) CreateConsumer(ctx context.Context, stream string, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	if j.change != nil {
 		j.change(&cfg)
+	}
+	if j.mute > 0 {
+		j.mute--
+		<-ctx.Done()
+		return nil, ctx.Err()
 	}
 	c, err := j.JetStream.CreateConsumer(ctx, stream, cfg)
 	if err == nil {
@@ -64,6 +71,13 @@ func (j *making) CreateConsumer(ctx context.Context, stream string, cfg jetstrea
 		}
 	}
 	return c, err
+}
+
+func (j *making) DeleteConsumer(ctx context.Context, stream, name string) error {
+	if j.silent != nil {
+		<-j.silent
+	}
+	return j.JetStream.DeleteConsumer(ctx, stream, name)
 }
 
 // TestFollowMissesTheLast messages on their way, so that no other shows that they are gone.
@@ -160,6 +174,55 @@ func TestFollowMakesConsumersSlowly(t *testing.T) {
 	}
 	if ticks := f.store.clock.ticks() - before; len(js.made) > int(ticks)+2 || len(js.made) < 3 {
 		t.Errorf("%d consumers were made in %d ticks", len(js.made), ticks)
+	}
+}
+
+// TestFollowDoesNotWaitForAServerThatIsGone, with the last consumer, and is to have the next.
+func TestFollowDoesNotWaitForAServerThatIsGone(t *testing.T) {
+	t.Parallel()
+	f, more, js := followed(t, 1)
+	f.store.readTimeout = patience / 2
+	f.mustRead(t, 1)
+	if err := js.DeleteConsumer(t.Context(), f.partition.stream, f.consumer.CachedInfo().Name); err != nil {
+		t.Fatal(err)
+	}
+	js.silent = make(chan struct{})
+	defer close(js.silent)
+	js.mute = 2
+	more(1)
+	begin := time.Now()
+	f.mustRead(t, 2)
+	took := time.Since(begin)
+	if t.Logf("after %s", took); took > patience/3 || f.slow > 0 {
+		t.Errorf("it takes %s, and %d are still slow", took, f.slow)
+	}
+}
+
+// TestFollowGoesWhereTheLeaderIs when it misses a record, and elsewhere before that.
+func TestFollowGoesWhereTheLeaderIs(t *testing.T) {
+	r, _ := beginOn(t, startThree(t), "real.log.0.>", 1, 3)
+	i, err := r.store.info(t.Context(), r.partition)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := map[string]int{}
+	for n := range 12 { // it would come to be there by chance once in half a million
+		f := &follower{reader: reader{store: r.store, partition: r.partition, filter: r.filter, next: 1, patience: r.patience}}
+		f.doubted = 1
+		if err := f.resume(t.Context()); err != nil || f.at != i.leader() {
+			t.Errorf("it is on %s, %v, want on %s", f.at, err, i.leader())
+		}
+		if n < 10 {
+			f.doubted, f.begun = 0, 0
+			if err := f.resume(t.Context()); err != nil {
+				t.Error(err)
+			}
+			at[f.at]++
+		}
+		f.finish(t.Context())
+	}
+	if len(at) < 2 {
+		t.Errorf("without a need it is on %v", at)
 	}
 }
 

@@ -31,6 +31,7 @@ type reader struct {
 	consumer jetstream.Consumer
 	pull     *pull
 	at       string // where the consumer is, if there are several replicas
+	slow     int    // how many that were asked for have not been made, of late
 	deleting sync.WaitGroup
 
 	reached uint64 // how far the replica is known to have come

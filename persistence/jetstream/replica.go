@@ -15,6 +15,9 @@ const (
 	// JetStream puts each on any of three servers, so that two times in a thousand all of
 	// them are elsewhere.
 	tries = 16
+	// soon is how long a server may take to make a consumer, the first time; twice as long
+	// each time after that, until one is made.
+	soon, slowest = time.Second, 6
 	// sight is for how many ticks a server may be offline until it is taken for that: after
 	// an election it may seem so.
 	sight = ticksPerTimeout
@@ -141,12 +144,17 @@ func (r *reader) place(ctx context.Context, at string, cfg jetstream.ConsumerCon
 // try makes some consumers, one after the other; it gives nil when none is where it should be.
 func (r *reader) try(ctx context.Context, at string, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	for range tries {
-		attempt, cancel := context.WithTimeout(ctx, r.store.readTimeout)
+		// JetStream may choose a server that has just died, and next time another one.
+		attempt, cancel := context.WithTimeout(ctx, min(soon<<r.slow, r.store.readTimeout))
 		c, err := r.store.js.CreateConsumer(attempt, r.partition.stream, cfg)
 		cancel()
+		if errors.Is(err, context.DeadlineExceeded) {
+			r.slow = min(r.slow+1, slowest)
+		}
 		if err != nil {
 			return nil, err
 		}
+		r.slow = 0
 		if at == "" || server(c.CachedInfo()) == at {
 			return c, nil
 		}

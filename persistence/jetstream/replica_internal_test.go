@@ -121,8 +121,9 @@ func TestReaderEndsAtOnce(t *testing.T) {
 	}
 }
 
-// TestReaderStays: what is known of one replica says nothing of another.
-func TestReaderStays(t *testing.T) {
+// startThree starts three servers, and gives the first.
+func startThree(t *testing.T) *natsd.Server {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	servers, err := natsd.StartCluster(ctx, 3, natsd.Config{DataDir: t.TempDir(), Context: "unused", Logger: slog.New(slog.DiscardHandler)})
@@ -132,7 +133,12 @@ func TestReaderStays(t *testing.T) {
 	for _, s := range servers {
 		t.Cleanup(s.Stop)
 	}
-	r, _ := beginOn(t, servers[0], "real.log.0.>", 3, 3)
+	return servers[0]
+}
+
+// TestReaderStays: what is known of one replica says nothing of another.
+func TestReaderStays(t *testing.T) {
+	r, _ := beginOn(t, startThree(t), "real.log.0.>", 3, 3)
 	at := r.at
 	for range 12 { // it would come to be there by chance once in half a million
 		r.whole = false

@@ -22,7 +22,7 @@ const (
 	// waiting is how many times as long a scan waits for a replica that is named: it may have
 	// to catch up, and others will not do instead.
 	waiting = 6
-	// abandoned is how long the server keeps the consumer of a scan that died.
+	// abandoned is how long the server keeps the consumer of a reader that died.
 	abandoned = 30 * time.Second
 )
 
@@ -140,6 +140,6 @@ func (s *Store) deleteConsumer(ctx context.Context, p *partition, consumer jetst
 	defer cancel()
 	name := consumer.CachedInfo().Name
 	if err := s.js.DeleteConsumer(ctx, p.stream, name); err != nil {
-		s.log.Debug("delete consumer of a scan; the server will do so", "stream", p.stream, "consumer", name, "error", err)
+		s.log.Debug("delete consumer; the server will do so", "stream", p.stream, "consumer", name, "error", err)
 	}
 }
