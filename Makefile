@@ -52,6 +52,11 @@ SEED ?= 1
 chaos: ## RUNS=10 runs of a minute on each stage, from SEED=1 on, and their proof
 	go test ./tests -run '^TestChaos$$' -v -timeout 24h -args -chaos.runs=$(RUNS) -chaos.time=60s -chaos.seed=$(SEED)
 
+.PHONY: kills
+kills: ## a node is killed at every point of a checkout, and 10,000 transfers add up
+	go test ./node -run '^TestKilled|^TestTransfers$$' -v -timeout 2h -args -kills=0 -transfers=10000
+	go test ./examples/shop -run AnyWorld -v -timeout 1h -args -runs=100000
+
 .PHONY: bench
 bench: ## the benchmarks
 	go test ./... -run '^$$' -bench . -benchmem
