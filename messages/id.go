@@ -112,6 +112,7 @@ var (
 	contextForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
 	typeForm    = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
 	nameForm    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,127}$`)
+	keyForm     = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 )
 
 // A Context is the name of a bounded context: a small letter, then small letters,
@@ -133,6 +134,9 @@ func (c Context) LogStream(partition uint32) string {
 
 // SnapshotStream is the name of the JetStream stream that holds the snapshots.
 func (c Context) SnapshotStream() string { return strings.ToUpper(string(c)) + "_SNAPSHOTS" }
+
+// TimerStream is the name of the JetStream stream that holds the timers.
+func (c Context) TimerStream() string { return strings.ToUpper(string(c)) + "_TIMERS" }
 
 // MembersBucket is the name of the NATS KV bucket in which the context's nodes register.
 func (c Context) MembersBucket() string { return strings.ToUpper(string(c)) + "_MEMBERS" }

@@ -21,6 +21,10 @@ const (
 	KindGet Kind = "get"
 	// KindHistory: <context>.history.<type>.<id>.
 	KindHistory Kind = "history"
+	// KindTimer: <context>.timer.<type>.<id>.<key>, a timer that is pending.
+	KindTimer Kind = "timer"
+	// KindDue: <context>.due.<type>.<id>.<key>, a timer that has fired.
+	KindDue Kind = "due"
 )
 
 // A Subject is one of ours. Which fields it has depends on its kind.
@@ -31,12 +35,13 @@ type Subject struct {
 	Type      string
 	ID        ID
 	Name      string // the command's short name, of KindCommand
+	Key       string // the timer's, of KindTimer and KindDue
 }
 
 // String gives the subject as it stands on the wire.
 func (s Subject) String() string {
 	var b strings.Builder
-	b.Grow(len(s.Context) + len(s.Type) + len(s.ID.encoded) + len(s.Name) + 20)
+	b.Grow(len(s.Context) + len(s.Type) + len(s.ID.encoded) + len(s.Name) + len(s.Key) + 20)
 	b.WriteString(string(s.Context))
 	b.WriteByte('.')
 	b.WriteString(string(s.Kind))
@@ -48,9 +53,13 @@ func (s Subject) String() string {
 	b.WriteString(s.Type)
 	b.WriteByte('.')
 	b.WriteString(s.ID.encoded)
-	if s.Kind == KindCommand {
+	switch s.Kind {
+	case KindCommand:
 		b.WriteByte('.')
 		b.WriteString(s.Name)
+	case KindTimer, KindDue:
+		b.WriteByte('.')
+		b.WriteString(s.Key)
 	}
 	return b.String()
 }
@@ -65,6 +74,8 @@ var forms = map[Kind]struct {
 	KindCommand:  {3, "<context>.cmd.<type>.<id>.<Command>"},
 	KindGet:      {2, "<context>.get.<type>.<id>"},
 	KindHistory:  {2, "<context>.history.<type>.<id>"},
+	KindTimer:    {3, "<context>.timer.<type>.<id>.<key>"},
+	KindDue:      {3, "<context>.due.<type>.<id>.<key>"},
 }
 
 // ParseSubject reads a subject. Its error names the part that is wrong.
@@ -99,10 +110,14 @@ func ParseSubject(s string) (Subject, error) {
 	if sub.ID, err = ParseID(rest[1]); err != nil {
 		return Subject{}, err
 	}
-	if sub.Kind == KindCommand {
-		if sub.Name, err = ParseName(rest[2]); err != nil {
-			return Subject{}, err
-		}
+	switch sub.Kind {
+	case KindCommand:
+		sub.Name, err = ParseName(rest[2])
+	case KindTimer, KindDue:
+		sub.Key, err = ParseKey(rest[2])
+	}
+	if err != nil {
+		return Subject{}, err
 	}
 	return sub, nil
 }
@@ -121,6 +136,14 @@ func ParseType(s string) (string, error) {
 func ParseName(s string) (string, error) {
 	if !nameForm.MatchString(s) {
 		return "", fmt.Errorf("command %q: want a letter, then letters, digits and '_', 128 at most", s)
+	}
+	return s, nil
+}
+
+// ParseKey reads the key of a timer: letters, digits, '-' and '_', 64 at most.
+func ParseKey(s string) (string, error) {
+	if !keyForm.MatchString(s) {
+		return "", fmt.Errorf("key %q: want letters, digits, '-' and '_', 1 to 64 of them", s)
 	}
 	return s, nil
 }

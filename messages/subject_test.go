@@ -27,6 +27,8 @@ func TestSubject(t *testing.T) {
 		{"my-shop2.cmd.order_line.o=2E1.PlaceOrder", messages.Subject{Context: "my-shop2", Kind: messages.KindCommand, Type: "order_line", ID: mustID(t, "o.1"), Name: "PlaceOrder"}},
 		{"bank.get.account.a-1", messages.Subject{Context: "bank", Kind: messages.KindGet, Type: "account", ID: mustID(t, "a-1")}},
 		{"bank.history.account.a-1", messages.Subject{Context: "bank", Kind: messages.KindHistory, Type: "account", ID: mustID(t, "a-1")}},
+		{"bank.timer.transfer.t-1.3-17", messages.Subject{Context: "bank", Kind: messages.KindTimer, Type: "transfer", ID: mustID(t, "t-1"), Key: "3-17"}},
+		{"bank.due.transfer.=3E.-", messages.Subject{Context: "bank", Kind: messages.KindDue, Type: "transfer", ID: mustID(t, ">"), Key: "-"}},
 	} {
 		t.Run(tt.text, func(t *testing.T) {
 			if got := tt.want.String(); got != tt.text {
@@ -70,6 +72,13 @@ func TestParseSubjectRefuses(t *testing.T) {
 		{"a partition in words", "bank.log.x.account.a-1", `the partition "x" is not a number`},
 		{"a partition with zeros", "bank.log.00.account.a-1", `the partition "00" is not a number`},
 		{"a partition with a sign", "bank.log.+1.account.a-1", `the partition "+1" is not a number`},
+		{"no key", "bank.timer.transfer.t-1", "want <context>.timer.<type>.<id>.<key>"},
+		{"an empty key", "bank.due.transfer.t-1.", `key ""`},
+		{"a dot in the key", "bank.due.transfer.t-1.3.17", "want <context>.due.<type>.<id>.<key>"},
+		{"a wildcard key", "bank.timer.transfer.t-1.*", `key "*"`},
+		{"a key of another line", "bank.timer.transfer.t-1.a\n", `key "a\n"`},
+		{"an escaped key", "bank.timer.transfer.t-1.=2E", `key "=2E"`},
+		{"a long key", "bank.timer.transfer.t-1." + strings.Repeat("k", 65), "key "},
 		{"a huge partition", "bank.log.4294967296.account.a-1", `the partition "4294967296" is not a number`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -111,6 +120,9 @@ func TestStreamNames(t *testing.T) {
 	if got := c.SnapshotStream(); got != "MY-SHOP_SNAPSHOTS" {
 		t.Errorf("SnapshotStream() = %s", got)
 	}
+	if got := c.TimerStream(); got != "MY-SHOP_TIMERS" {
+		t.Errorf("TimerStream() = %s", got)
+	}
 }
 
 // TestSubjectFits: the longest subject leaves room on a server's protocol line of
@@ -134,13 +146,14 @@ func FuzzSubject(f *testing.F) {
 	for _, s := range []string{
 		"bank.log.0.account.a-1", "bank.log.01.account.a-1", "bank.snap.account.=2E", "bank.cmd.account.a-1.Deposit",
 		"bank.get.account.a-1", "bank.history.account.a-1", "bank.get.account.*", "bank.get.account.>", "bank.evt.a.b.C", "..", "",
+		"bank.timer.transfer.t-1.3-17", "bank.due.transfer.=2E.k",
 	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		sub, err := messages.ParseSubject(s)
 		if err != nil {
-			wantNamed(t, err, "subject", "context", "type", "id", "command")
+			wantNamed(t, err, "subject", "context", "type", "id", "command", "key")
 			return
 		}
 		if got := sub.String(); got != s {
@@ -172,13 +185,39 @@ func FuzzSubjectParts(f *testing.F) {
 		if want.Kind == messages.KindCommand {
 			want.Name = n
 		}
-		text := want.String()
-		wantHarmless(t, text)
-		got, err := messages.ParseSubject(text)
-		if err != nil || got != want || got.ID.Raw() != raw {
-			t.Errorf("%+v prints as %s, which parses as %+v, %v", want, text, got, err)
-		}
+		wantItsParts(t, want, raw)
 	})
+}
+
+// FuzzTimerSubjectParts is the same of the subjects of timers.
+func FuzzTimerSubjectParts(f *testing.F) {
+	f.Add("bank", false, "transfer", "t.1", "3-17")
+	f.Add("b", true, "t", "\x7f*>", "-")
+	f.Add("shop-2", true, "order_line", "ü", "K_1")
+	f.Fuzz(func(t *testing.T, context string, fired bool, typ, raw, key string) {
+		c, err1 := messages.ParseContext(context)
+		ty, err2 := messages.ParseType(typ)
+		id, err3 := messages.EncodeID(raw)
+		k, err4 := messages.ParseKey(key)
+		if err1 != nil || err2 != nil || err3 != nil || err4 != nil {
+			return
+		}
+		want := messages.Subject{Context: c, Kind: messages.KindTimer, Type: ty, ID: id, Key: k}
+		if fired {
+			want.Kind = messages.KindDue
+		}
+		wantItsParts(t, want, raw)
+	})
+}
+
+func wantItsParts(t *testing.T, want messages.Subject, raw string) {
+	t.Helper()
+	text := want.String()
+	wantHarmless(t, text)
+	got, err := messages.ParseSubject(text)
+	if err != nil || got != want || got.ID.Raw() != raw {
+		t.Errorf("%+v prints as %s, which parses as %+v, %v", want, text, got, err)
+	}
 }
 
 // FuzzRef: what parses as a ref prints as itself.

@@ -36,6 +36,11 @@ type List interface {
 	Remove(ctx context.Context, saga holdfast.Ref) error
 }
 
+// Seats say which node does something. *[follow.Seats] are some.
+type Seats interface {
+	Hold(ctx context.Context, seat string, first func(context.Context) (uint64, error), work follow.Work)
+}
+
 // Config is what [Start] needs. InFlight and Timeout have defaults.
 type Config struct {
 	Book   *sagas.Book
@@ -44,7 +49,7 @@ type Config struct {
 	Sender holdfast.Sender
 	Timers Timers
 	List   List
-	Seats  *follow.Seats
+	Seats  Seats
 	Logger *slog.Logger
 	// InFlight is how many tasks of a saga type and partition may be under way; 256 by
 	// default.
