@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-run/holdfast"
@@ -11,10 +13,10 @@ import (
 
 // command has a command executed.
 func (g *Gateway) command(ctx context.Context, r *request) (serve.Answer, error) {
-	c, ok := r.def.NewCommand(r.subject.Name)
+	c, ok := newCommand(r.def, r.subject.Name)
 	if !ok {
 		return serve.Answer{}, holdfast.Errorf(holdfast.CodeUnknown, "type %s knows no command %s: there are %s",
-			r.subject.Type, r.subject.Name, strings.Join(r.def.Commands(), ", "))
+			r.subject.Type, r.subject.Name, cmp.Or(commands(r.def), "none for clients"))
 	}
 	if err := decode(r.Body, c, r.header.Protobuf); err != nil {
 		return serve.Answer{}, err
@@ -29,6 +31,21 @@ func (g *Gateway) command(ctx context.Context, r *request) (serve.Answer, error)
 		return serve.Answer{}, serve.Unsettled(ctx, err, meta.ID)
 	}
 	return g.receipt(r, done)
+}
+
+// newCommand makes an empty command that clients may send. What nodes and operators tell a
+// saga is none.
+func newCommand(def holdfast.Definition, name string) (holdfast.Command, bool) {
+	c, ok := def.NewCommand(name)
+	return c, ok && !messages.Own(c)
+}
+
+// commands are the names of those that clients may send, for people.
+func commands(def holdfast.Definition) string {
+	return strings.Join(slices.DeleteFunc(def.Commands(), func(name string) bool {
+		_, ok := newCommand(def, name)
+		return !ok
+	}), ", ")
 }
 
 func (g *Gateway) receipt(r *request, done holdfast.Receipt) (serve.Answer, error) {
