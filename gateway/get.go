@@ -118,7 +118,7 @@ func (g *Gateway) past(ctx context.Context, r *request, at holdfast.Version, m m
 	}
 	view := holdfast.View{Ref: r.ref}
 	folded := r.def.Zero()
-	err = each(commits, func(c persistence.Commit, version uint64, ch *messages.Change, e *messages.Event) (bool, error) {
+	err = persistence.EachEvent(commits, func(c persistence.Commit, version uint64, ch *messages.Change, e *messages.Event) (bool, error) {
 		if err := ctx.Err(); err != nil || !m.includes(version, ch.Time) {
 			return false, err
 		}

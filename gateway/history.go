@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
-	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -61,7 +59,10 @@ func (g *Gateway) history(ctx context.Context, r *request) (serve.Answer, error)
 		return serve.Answer{}, err
 	}
 	defer leave()
-	commits, next, err := g.commitsFrom(ctx, r, from, limit)
+	commits, next, err := persistence.Page(ctx, g.cfg.Reader, r.ref, from, limit, g.requests.Room())
+	if err == nil && len(commits) == 0 {
+		err = r.nothing()
+	}
 	if err != nil {
 		return serve.Answer{}, serve.Unread(ctx, err)
 	}
@@ -86,50 +87,13 @@ func wanted(r *request) (from, limit uint64, err error) {
 	return from, limit, nil
 }
 
-// commitsFrom gives the commits that hold the page's events, newest first, and where the
-// next page starts: 0 when there is none. It reads no more of the log than that, and
-// keeps no more than fits into an answer.
-func (g *Gateway) commitsFrom(ctx context.Context, r *request, from, limit uint64) (commits []persistence.Commit, next uint64, err error) {
-	end := from + limit // the first version of the next page, if there is one
-	if end < from {
-		end = math.MaxUint64
-	}
-	size, first := 0, true
-	for c, err := range g.cfg.Reader.Backwards(ctx, r.ref, holdfast.Version(end)) {
-		if err != nil {
-			return nil, 0, err
-		}
-		if first && c.LastVersion == 0 {
-			break
-		}
-		if first && c.LastVersion >= end {
-			next = end
-		}
-		first = false
-		commits = append(commits, c)
-		size += len(c.Body)
-		for ; len(commits) > 1 && size-len(commits[0].Body) > g.requests.Room(); commits = commits[1:] {
-			size -= len(commits[0].Body)
-			next = min(end, commits[0].FirstVersion)
-			commits[0] = persistence.Commit{}
-		}
-		if c.FirstVersion <= from {
-			break
-		}
-	}
-	if first {
-		return nil, 0, r.nothing()
-	}
-	return commits, next, nil
-}
-
 // page puts the events from a version up to next into an answer; what does not fit is
 // for the next page.
 func (g *Gateway) page(r *request, commits []persistence.Commit, from, next uint64) (serve.Answer, error) {
 	reply := &messages.HistoryReply{Ref: r.name(), Next: next}
 	shown := historyPage{Ref: reply.Ref, Events: []json.RawMessage{}}
 	size, room := 0, g.requests.Room()-pageRoom
-	err := each(commits, func(_ persistence.Commit, version uint64, ch *messages.Change, e *messages.Event) (bool, error) {
+	err := persistence.EachEvent(commits, func(_ persistence.Commit, version uint64, ch *messages.Change, e *messages.Event) (bool, error) {
 		if version < from {
 			return true, nil
 		}
@@ -169,22 +133,6 @@ func (g *Gateway) page(r *request, commits []persistence.Commit, from, next uint
 	shown.Next = reply.Next
 	body, err := serve.Encode(r.header.Protobuf, reply, shown)
 	return serve.Answer{Body: body}, err
-}
-
-// each calls f for the events of the commits, oldest first, until it says no.
-func each(commits []persistence.Commit, f func(c persistence.Commit, version uint64, ch *messages.Change, e *messages.Event) (bool, error)) error {
-	for _, c := range slices.Backward(commits) {
-		version := c.FirstVersion
-		for _, ch := range c.Changes {
-			for _, e := range ch.Events {
-				if more, err := f(c, version, ch, e); err != nil || !more {
-					return err
-				}
-				version++
-			}
-		}
-	}
-	return nil
 }
 
 func record(r *request, version uint64, ch *messages.Change, e *messages.Event) *messages.HistoryEvent {
