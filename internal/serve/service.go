@@ -107,12 +107,21 @@ func (s *Service) admit(r *Request) error {
 func (s *Service) handle(e *Endpoint, r *Request) (result Answer, err error) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Timeout)
 	defer cancel()
+	err = Guarded(func() (err error) {
+		result, err = e.Handle(ctx, r)
+		return err
+	})
+	return result, err
+}
+
+// Guarded calls f, and makes of its panic an error that tells the log where it was.
+func Guarded(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			result, err = Answer{}, &panicError{value: p, stack: debug.Stack()}
+			err = &panicError{value: p, stack: debug.Stack()}
 		}
 	}()
-	return e.Handle(ctx, r)
+	return f()
 }
 
 // panicError is the error of a function that panicked.
