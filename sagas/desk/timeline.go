@@ -161,7 +161,7 @@ func (t *teller) answered(m *moment, e *messages.SagaAnswered) (err error) {
 		m.Text = e.Code + ": " + e.Message
 	}
 	if e.Again != 0 {
-		m.Text += "; another attempt is due later"
+		m.Text += "; another attempt is due"
 	}
 	return nil
 }
