@@ -19,8 +19,8 @@ type Domain struct {
 }
 
 // Main runs a binary's command line and exits: run starts a node of the domain; send,
-// apply, get and history talk to one as clients; verify checks a log. More commands may
-// stand beside them.
+// apply, get and history talk to one as clients, sagas as an operator; verify checks a log.
+// More commands may stand beside them.
 func Main(d Domain, more ...*cobra.Command) {
 	cfg := cli.Standard(d.Name)
 	os.Exit(cli.Execute(context.Background(), Command(d, cfg, more...), cfg))

@@ -104,10 +104,16 @@ type world struct {
 
 func setup(t *testing.T, change ...func(*desk.Config)) *world {
 	t.Helper()
+	return setupOn(t, natsd.Config{}, change...)
+}
+
+func setupOn(t *testing.T, nc natsd.Config, change ...func(*desk.Config)) *world {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	w := &world{t: t, at: dawn, journal: new(journal)}
 	var err error
-	w.server, err = natsd.Start(within(t), natsd.Config{DataDir: t.TempDir(), Listen: "127.0.0.1:0", Context: "shop", Logger: log})
+	nc.DataDir, nc.Listen, nc.Context, nc.Logger = t.TempDir(), "127.0.0.1:0", "shop", log
+	w.server, err = natsd.Start(within(t), nc)
 	w.must(err)
 	t.Cleanup(w.server.Stop)
 	book, err := sagas.NewBook([]holdfast.Definition{shop.Order, shop.Payment, shop.Stock, shop.Shipment, shop.Mail, bank.Account}, shop.Checkout, nagging, delivery)
