@@ -3,7 +3,6 @@ package gateway
 import (
 	"bytes"
 	"fmt"
-	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -11,6 +10,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/serve"
 	"github.com/holdfast-run/holdfast/messages"
 )
 
@@ -31,7 +31,7 @@ func decode(body []byte, m proto.Message, protobuf bool) error {
 
 func decodeProtobuf(body []byte, m proto.Message) error {
 	if err := proto.Unmarshal(body, m); err != nil {
-		return fmt.Errorf("it is not a protobuf %s: %s", proto.MessageName(m), plain(err))
+		return fmt.Errorf("it is not a protobuf %s: %s", proto.MessageName(m), serve.Plain(err))
 	}
 	return checkKnown(m.ProtoReflect())
 }
@@ -45,19 +45,12 @@ func decodeJSON(body []byte, m proto.Message) error {
 	}
 	if err := protojson.Unmarshal(body, m); err != nil {
 		return fmt.Errorf("it is not a %s in JSON (protobuf needs the header %s: %s): %s",
-			proto.MessageName(m), messages.HeaderContentType, messages.TypeProtobuf, plain(err))
+			proto.MessageName(m), messages.HeaderContentType, messages.TypeProtobuf, serve.Plain(err))
 	}
 	return nil
 }
 
 func blank(body []byte) bool { return len(bytes.TrimSpace(body)) == 0 }
-
-// plain gives a protobuf error's text, which varies its spaces from build to build so
-// that nobody relies on it, in one form.
-func plain(err error) string {
-	text := strings.ReplaceAll(err.Error(), "\u00a0", " ")
-	return strings.TrimPrefix(text, "proto: ")
-}
 
 // checkKnown says which field of m, or of a message in it, is not known here.
 func checkKnown(m protoreflect.Message) error {

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/serve"
 	"github.com/holdfast-run/holdfast/messages"
 )
 
@@ -28,24 +29,23 @@ type Gateway struct {
 	types     map[string]holdfast.Definition
 	names     string // of the types, for people
 	endpoints []*endpoint
-	flight    *flight
+	requests  *serve.Service
 	readers   chan struct{}
 	service   micro.Service
-	// subscriptions of the connection without the service's.
+	// subscriptions are how many the connection has of the service.
 	subscriptions int
-
-	// Of the requests under way; Stop cancels it when it has waited long enough.
-	ctx    context.Context
-	cancel context.CancelFunc
+	// rest is how many it has without them; stopping counts them once.
+	rest     int
+	stopping sync.Once
 }
 
 // endpoint serves the requests of one kind.
 type endpoint struct {
-	kind     messages.Kind
-	subject  string
-	form     string
-	handle   func(context.Context, *request) (answer, error)
-	counters counters
+	serve.Endpoint
+	kind    messages.Kind
+	subject string
+	form    string
+	execute func(context.Context, *request) (serve.Answer, error)
 }
 
 // Start serves the context's subjects until Stop, or until the connection is closed.
@@ -55,25 +55,27 @@ func Start(cfg Config) (*Gateway, error) {
 		return nil, fmt.Errorf("start gateway: %w", err)
 	}
 	g := &Gateway{
-		cfg:     cfg,
-		types:   map[string]holdfast.Definition{},
-		flight:  newFlight(cfg.MaxInFlight, cfg.MaxInFlightBytes),
+		cfg:   cfg,
+		types: map[string]holdfast.Definition{},
+		requests: serve.New(serve.Config{
+			Context: cfg.Context, Conn: cfg.Conn, Timeout: cfg.Timeout, Now: cfg.Now, NewID: cfg.NewID, Logger: cfg.Logger,
+			MaxInFlight: cfg.MaxInFlight, MaxInFlightBytes: cfg.MaxInFlightBytes, MaxBody: cfg.MaxBody,
+		}),
 		readers: make(chan struct{}, logReaders),
 	}
 	g.endpoints = []*endpoint{
-		{kind: messages.KindCommand, form: "<type>.<id>.<Command>", handle: g.command},
-		{kind: messages.KindGet, form: "<type>.<id>", handle: g.get},
-		{kind: messages.KindHistory, form: "<type>.<id>", handle: g.history},
+		{kind: messages.KindCommand, form: "<type>.<id>.<Command>", execute: g.command},
+		{kind: messages.KindGet, form: "<type>.<id>", execute: g.get},
+		{kind: messages.KindHistory, form: "<type>.<id>", execute: g.history},
 	}
 	for _, e := range g.endpoints {
 		e.subject = g.prefix(e) + ">"
+		e.Handle = func(ctx context.Context, r *serve.Request) (serve.Answer, error) { return g.handle(ctx, e, r) }
 	}
 	if err := g.addTypes(); err != nil {
 		return nil, fmt.Errorf("start gateway: %w", err)
 	}
-	g.ctx, g.cancel = context.WithCancel(context.Background())
 	if err := g.serve(); err != nil {
-		g.cancel()
 		return nil, fmt.Errorf("start gateway: %w", err)
 	}
 	return g, nil
@@ -94,7 +96,7 @@ func (g *Gateway) addTypes() error {
 }
 
 func (g *Gateway) serve() error {
-	g.subscriptions = g.cfg.Conn.NumSubscriptions()
+	before := g.cfg.Conn.NumSubscriptions()
 	service, err := micro.AddService(g.cfg.Conn, micro.Config{
 		Name:        messages.ServiceName(g.cfg.Context),
 		Version:     g.cfg.Version,
@@ -122,7 +124,7 @@ func (g *Gateway) serve() error {
 	if err := g.cfg.Conn.FlushTimeout(g.cfg.Timeout); err != nil {
 		return errors.Join(fmt.Errorf("flush connection: %w", err), service.Stop())
 	}
-	g.service = service
+	g.service, g.subscriptions = service, g.cfg.Conn.NumSubscriptions()-before
 	return nil
 }
 
@@ -135,7 +137,7 @@ func (g *Gateway) metadata(e *endpoint) map[string]string {
 	m := map[string]string{"subject": g.prefix(e) + e.form, "content-types": messages.TypeJSON + ", " + messages.TypeProtobuf}
 	if e.kind == messages.KindCommand {
 		for name, def := range g.types {
-			m["commands."+name] = strings.Join(def.Commands(), ", ")
+			m["commands."+name] = commands(def)
 		}
 	}
 	return m
@@ -148,10 +150,10 @@ func (g *Gateway) metadata(e *endpoint) map[string]string {
 // Drain the connection afterwards, so that those answers arrive. Stop may be called again,
 // also at the same time.
 func (g *Gateway) Stop(ctx context.Context) error {
+	g.stopping.Do(func() { g.rest = g.cfg.Conn.NumSubscriptions() - g.subscriptions })
 	err := g.service.Stop()
 	g.receiveRest(ctx)
-	g.flight.close()
-	if err := errors.Join(err, g.wait(ctx)); err != nil {
+	if err := errors.Join(err, g.requests.Close(ctx)); err != nil {
 		return fmt.Errorf("stop gateway: %w", err)
 	}
 	return nil
@@ -161,26 +163,11 @@ func (g *Gateway) Stop(ctx context.Context) error {
 func (g *Gateway) receiveRest(ctx context.Context) {
 	poll := time.NewTicker(time.Millisecond)
 	defer poll.Stop()
-	for g.cfg.Conn.IsConnected() && g.cfg.Conn.NumSubscriptions() > g.subscriptions {
+	for g.cfg.Conn.IsConnected() && g.cfg.Conn.NumSubscriptions() > g.rest {
 		select {
 		case <-poll.C:
 		case <-ctx.Done():
 			return
 		}
 	}
-}
-
-func (g *Gateway) wait(ctx context.Context) error {
-	defer g.cancel()
-	select {
-	case <-g.flight.empty:
-	case <-ctx.Done():
-		return fmt.Errorf("%d requests were still under way: %w", g.flight.underWay(), context.Cause(ctx))
-	}
-	ctx, cancel := context.WithTimeout(ctx, g.cfg.Timeout) // flushing demands a deadline
-	defer cancel()
-	if err := g.cfg.Conn.FlushWithContext(ctx); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-		return fmt.Errorf("flush replies: %w", err)
-	}
-	return nil
 }

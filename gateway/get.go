@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/serve"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence"
 )
@@ -24,9 +25,9 @@ type state struct {
 }
 
 // get shows the state, now or at an earlier moment.
-func (g *Gateway) get(ctx context.Context, r *request) (answer, error) {
-	if !blank(r.body) && (r.header.Protobuf || strings.TrimSpace(string(r.body)) != "{}") {
-		return answer{}, holdfast.Errorf(holdfast.CodeMalformed, "body: a get has none; %s and %s ask for the past",
+func (g *Gateway) get(ctx context.Context, r *request) (serve.Answer, error) {
+	if !blank(r.Body) && (r.header.Protobuf || strings.TrimSpace(string(r.Body)) != "{}") {
+		return serve.Answer{}, holdfast.Errorf(holdfast.CodeMalformed, "body: a get has none; %s and %s ask for the past",
 			messages.HeaderAsOfVersion, messages.HeaderAsOf)
 	}
 	var view holdfast.View
@@ -40,21 +41,12 @@ func (g *Gateway) get(ctx context.Context, r *request) (answer, error) {
 		view, err = g.cfg.Viewer.View(ctx, r.ref)
 	}
 	if err != nil {
-		return answer{}, unread(ctx, err)
+		return serve.Answer{}, serve.Unread(ctx, err)
 	}
 	return g.state(r, view)
 }
 
-// unread makes of an unclassified error, when the time is up, what it is for a request
-// that only reads.
-func unread(ctx context.Context, err error) error {
-	if ctx.Err() == nil || holdfast.CodeOf(err) != holdfast.CodeInternal {
-		return err
-	}
-	return holdfast.Errorf(holdfast.CodeUnavailable, "the request was broken off (%w): send it again", err)
-}
-
-func (g *Gateway) state(r *request, view holdfast.View) (answer, error) {
+func (g *Gateway) state(r *request, view holdfast.View) (serve.Answer, error) {
 	reply := &messages.GetReply{
 		Ref:       messages.FormatRef(r.subject.Type, r.subject.ID),
 		Version:   uint64(view.Version),
@@ -67,21 +59,21 @@ func (g *Gateway) state(r *request, view holdfast.View) (answer, error) {
 	if r.header.Protobuf {
 		reply.State, err = proto.MarshalOptions{Deterministic: true}.Marshal(view.State)
 	} else {
-		shown, err = show(view.State)
+		shown, err = serve.Show(view.State)
 	}
 	if err != nil {
-		return answer{}, err
+		return serve.Answer{}, err
 	}
-	body, err := encode(r.header.Protobuf, reply, state{
-		Ref: reply.Ref, Version: reply.Version, Position: reply.Position, Time: showTime(view.Time), State: shown,
+	body, err := serve.Encode(r.header.Protobuf, reply, state{
+		Ref: reply.Ref, Version: reply.Version, Position: reply.Position, Time: serve.ShowTime(view.Time), State: shown,
 	})
 	if err != nil {
-		return answer{}, err
+		return serve.Answer{}, err
 	}
-	if len(body) > g.room() {
-		return answer{}, holdfast.Errorf(holdfast.CodeTooLarge, "the state at version %d takes %d bytes, an answer has room for %d", view.Version, len(body), g.room())
+	if len(body) > g.requests.Room() {
+		return serve.Answer{}, holdfast.Errorf(holdfast.CodeTooLarge, "the state at version %d takes %d bytes, an answer has room for %d", view.Version, len(body), g.requests.Room())
 	}
-	return answer{header: header(view.Version, view.Position), body: body}, nil
+	return serve.Answer{Header: serve.Header(view.Version, view.Position), Body: body}, nil
 }
 
 // moment is up to where events are folded.
@@ -104,7 +96,7 @@ func (g *Gateway) asOfVersion(ctx context.Context, r *request, v holdfast.Versio
 func (g *Gateway) asOfTime(ctx context.Context, r *request, t time.Time) (holdfast.View, error) {
 	if now := g.cfg.Now(); t.After(now) {
 		return holdfast.View{}, holdfast.Errorf(holdfast.CodeMalformed, "header %s: %s is in the future, it is %s now",
-			messages.HeaderAsOf, showTime(t), showTime(now))
+			messages.HeaderAsOf, serve.ShowTime(t), serve.ShowTime(now))
 	}
 	return g.past(ctx, r, 0, moment{version: math.MaxUint64, time: t})
 }
@@ -126,7 +118,7 @@ func (g *Gateway) past(ctx context.Context, r *request, at holdfast.Version, m m
 	}
 	view := holdfast.View{Ref: r.ref}
 	folded := r.def.Zero()
-	err = each(commits, func(c persistence.Commit, version uint64, ch *messages.Change, e *messages.Event) (bool, error) {
+	err = persistence.EachEvent(commits, func(c persistence.Commit, version uint64, ch *messages.Change, e *messages.Event) (bool, error) {
 		if err := ctx.Err(); err != nil || !m.includes(version, ch.Time) {
 			return false, err
 		}
@@ -139,7 +131,7 @@ func (g *Gateway) past(ctx context.Context, r *request, at holdfast.Version, m m
 		return holdfast.View{}, err
 	}
 	if view.Version == 0 {
-		return holdfast.View{}, holdfast.Errorf(holdfast.CodeUnknown, "%s: nothing had happened yet at %s", r.name(), showTime(m.time))
+		return holdfast.View{}, holdfast.Errorf(holdfast.CodeUnknown, "%s: nothing had happened yet at %s", r.name(), serve.ShowTime(m.time))
 	}
 	view.State = r.def.Save(folded)
 	return view, nil

@@ -4,13 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
-	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/serve"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence"
 )
@@ -50,19 +49,22 @@ type historyEvent struct {
 }
 
 // history shows events as they were recorded.
-func (g *Gateway) history(ctx context.Context, r *request) (answer, error) {
+func (g *Gateway) history(ctx context.Context, r *request) (serve.Answer, error) {
 	from, limit, err := wanted(r)
 	if err != nil {
-		return answer{}, err
+		return serve.Answer{}, err
 	}
 	leave, err := g.enterLog(ctx)
 	if err != nil {
-		return answer{}, err
+		return serve.Answer{}, err
 	}
 	defer leave()
-	commits, next, err := g.commitsFrom(ctx, r, from, limit)
+	commits, next, err := persistence.Page(ctx, g.cfg.Reader, r.ref, from, limit, g.requests.Room())
+	if err == nil && len(commits) == 0 {
+		err = r.nothing()
+	}
 	if err != nil {
-		return answer{}, unread(ctx, err)
+		return serve.Answer{}, serve.Unread(ctx, err)
 	}
 	return g.page(r, commits, from, next)
 }
@@ -70,8 +72,8 @@ func (g *Gateway) history(ctx context.Context, r *request) (answer, error) {
 // wanted reads which page is.
 func wanted(r *request) (from, limit uint64, err error) {
 	var m messages.HistoryRequest
-	if !blank(r.body) || r.header.Protobuf {
-		if err := decode(r.body, &m, r.header.Protobuf); err != nil {
+	if !blank(r.Body) || r.header.Protobuf {
+		if err := decode(r.Body, &m, r.header.Protobuf); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -85,50 +87,13 @@ func wanted(r *request) (from, limit uint64, err error) {
 	return from, limit, nil
 }
 
-// commitsFrom gives the commits that hold the page's events, newest first, and where the
-// next page starts: 0 when there is none. It reads no more of the log than that, and
-// keeps no more than fits into an answer.
-func (g *Gateway) commitsFrom(ctx context.Context, r *request, from, limit uint64) (commits []persistence.Commit, next uint64, err error) {
-	end := from + limit // the first version of the next page, if there is one
-	if end < from {
-		end = math.MaxUint64
-	}
-	size, first := 0, true
-	for c, err := range g.cfg.Reader.Backwards(ctx, r.ref, holdfast.Version(end)) {
-		if err != nil {
-			return nil, 0, err
-		}
-		if first && c.LastVersion == 0 {
-			break
-		}
-		if first && c.LastVersion >= end {
-			next = end
-		}
-		first = false
-		commits = append(commits, c)
-		size += len(c.Body)
-		for ; len(commits) > 1 && size-len(commits[0].Body) > g.room(); commits = commits[1:] {
-			size -= len(commits[0].Body)
-			next = min(end, commits[0].FirstVersion)
-			commits[0] = persistence.Commit{}
-		}
-		if c.FirstVersion <= from {
-			break
-		}
-	}
-	if first {
-		return nil, 0, r.nothing()
-	}
-	return commits, next, nil
-}
-
 // page puts the events from a version up to next into an answer; what does not fit is
 // for the next page.
-func (g *Gateway) page(r *request, commits []persistence.Commit, from, next uint64) (answer, error) {
+func (g *Gateway) page(r *request, commits []persistence.Commit, from, next uint64) (serve.Answer, error) {
 	reply := &messages.HistoryReply{Ref: r.name(), Next: next}
 	shown := historyPage{Ref: reply.Ref, Events: []json.RawMessage{}}
-	size, room := 0, g.room()-pageRoom
-	err := each(commits, func(_ persistence.Commit, version uint64, ch *messages.Change, e *messages.Event) (bool, error) {
+	size, room := 0, g.requests.Room()-pageRoom
+	err := persistence.EachEvent(commits, func(_ persistence.Commit, version uint64, ch *messages.Change, e *messages.Event) (bool, error) {
 		if version < from {
 			return true, nil
 		}
@@ -163,27 +128,11 @@ func (g *Gateway) page(r *request, commits []persistence.Commit, from, next uint
 		return false, nil
 	})
 	if err != nil {
-		return answer{}, err
+		return serve.Answer{}, err
 	}
 	shown.Next = reply.Next
-	body, err := encode(r.header.Protobuf, reply, shown)
-	return answer{body: body}, err
-}
-
-// each calls f for the events of the commits, oldest first, until it says no.
-func each(commits []persistence.Commit, f func(c persistence.Commit, version uint64, ch *messages.Change, e *messages.Event) (bool, error)) error {
-	for _, c := range slices.Backward(commits) {
-		version := c.FirstVersion
-		for _, ch := range c.Changes {
-			for _, e := range ch.Events {
-				if more, err := f(c, version, ch, e); err != nil || !more {
-					return err
-				}
-				version++
-			}
-		}
-	}
-	return nil
+	body, err := serve.Encode(r.header.Protobuf, reply, shown)
+	return serve.Answer{Body: body}, err
 }
 
 func record(r *request, version uint64, ch *messages.Change, e *messages.Event) *messages.HistoryEvent {
@@ -205,16 +154,16 @@ func record(r *request, version uint64, ch *messages.Change, e *messages.Event) 
 
 func showRecord(def holdfast.Definition, h *messages.HistoryEvent, e *messages.Event) (json.RawMessage, error) {
 	out := historyEvent{
-		Version: h.Version, ID: h.Id, Type: h.Type, Time: showTime(time.Unix(0, h.Time)), User: h.User,
+		Version: h.Version, ID: h.Id, Type: h.Type, Time: serve.ShowTime(time.Unix(0, h.Time)), User: h.User,
 		Command: h.Command, CommandID: h.CommandId, CorrelationID: h.CorrelationId, CausationID: h.CausationId,
 		Trace: h.Trace, KeyID: h.KeyId,
 	}
 	event, err := persistence.DecodeEvent(def, e)
 	if err == nil {
-		out.Data, err = show(event)
+		out.Data, err = serve.Show(event)
 	}
 	if err != nil { // the history is there to look at what others cannot read
 		out.Undecoded = h.Data
 	}
-	return encode(false, nil, out)
+	return serve.Encode(false, nil, out)
 }

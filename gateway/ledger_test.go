@@ -171,6 +171,7 @@ func (l *ledger) Send(ctx context.Context, ref holdfast.Ref, c holdfast.Command,
 	if d.Expected != nil && *d.Expected != loaded.Head.Version {
 		return holdfast.Receipt{}, holdfast.Errorf(holdfast.CodeConflict, "%s is at version %d, not at %d", ref, loaded.Head.Version, *d.Expected)
 	}
+	d.Meta.To = ref
 	events, err := l.types[ref.Type].Decide(state, c, d.Meta)
 	if err != nil {
 		return holdfast.Receipt{}, err

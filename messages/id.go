@@ -141,6 +141,9 @@ func (c Context) TimerStream() string { return strings.ToUpper(string(c)) + "_TI
 // MembersBucket is the name of the NATS KV bucket in which the context's nodes register.
 func (c Context) MembersBucket() string { return strings.ToUpper(string(c)) + "_MEMBERS" }
 
+// SagasBucket is the name of the NATS KV bucket with the context's sagas that are not over.
+func (c Context) SagasBucket() string { return strings.ToUpper(string(c)) + "_SAGAS" }
+
 // FollowBucket is the name of the NATS KV bucket that says who follows the context's log,
 // and how far they have come.
 func (c Context) FollowBucket() string { return strings.ToUpper(string(c)) + "_FOLLOW" }

@@ -25,8 +25,8 @@ type Domain struct {
 func (d Domain) types() []holdfast.Definition { return typesOf(d.Types, d.Sagas) }
 
 // Main runs a binary's command line and exits: run starts a node of the domain; send,
-// apply, get and history talk to one as clients; verify checks a log. More commands may
-// stand beside them.
+// apply, get and history talk to one as clients, sagas as an operator; verify checks a log.
+// More commands may stand beside them.
 func Main(d Domain, more ...*cobra.Command) {
 	cfg := cli.Standard(d.Name)
 	os.Exit(cli.Execute(context.Background(), Command(d, cfg, more...), cfg))
@@ -47,7 +47,7 @@ Start one with '` + cfg.Program + ` run'. The other commands talk to a node as a
 would, or look after its log.`,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 	}
-	root.AddCommand(runCommand(d, cfg), verifyCommand(d, cfg), membersCommand(cfg), whereCommand(cfg), leaveCommand(cfg))
+	root.AddCommand(runCommand(d, cfg), verifyCommand(d, cfg), membersCommand(cfg), whereCommand(cfg), leaveCommand(cfg), sagasCommand(cfg))
 	root.AddCommand(cli.Commands(cfg)...)
 	root.AddCommand(more...)
 	return root

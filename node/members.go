@@ -15,7 +15,6 @@ import (
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/cluster"
-	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/node/cli"
 )
@@ -46,10 +45,7 @@ func (q *inquiry) command(cfg cli.Config, cmd *cobra.Command, ask func(context.C
 		q.config, q.out = q.config.withDefaults(), cmd.OutOrStdout()
 		ctx, cancel := context.WithTimeout(cmd.Context(), rosterPatience)
 		defer cancel()
-		nc, err := q.config.connectRunning(nats.Name("holdfast " + cmd.Name()))
-		if errors.Is(err, natsd.ErrNoAdmin) {
-			return fmt.Errorf("no node runs on the folder %s: name it with --data, or the external NATS server with --nats", q.config.Data)
-		}
+		nc, err := q.config.connectOperator(nats.Name("holdfast " + cmd.Name()))
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package sagas
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -55,6 +56,9 @@ func (b *Book) Types() []holdfast.Definition { return b.order }
 
 // Saga finds a saga by its name; nil if there is none.
 func (b *Book) Saga(name string) *Saga { return b.sagas[name] }
+
+// Names are those of the sagas, sorted.
+func (b *Book) Names() []string { return slices.Sorted(maps.Keys(b.sagas)) }
 
 // Concerns reports whether the commits of an aggregate type ask a saga type for anything.
 func (b *Book) Concerns(d *Saga, typ string) bool {

@@ -137,6 +137,19 @@ func commandID(name string) string {
 	return "saga:" + hex.EncodeToString(sum[:16])
 }
 
+// CommandID is the id of the command that does a step of a saga, or undoes it, and of what
+// makes that command void. It changes with each edit.
+func CommandID(saga holdfast.Ref, step string, way messages.SagaWay, edits uint32) string {
+	name := formatRef(saga) + ":" + step
+	if way == undo {
+		name += "!undo"
+	}
+	if edits > 0 {
+		name += fmt.Sprintf("!%d", edits)
+	}
+	return commandID(name)
+}
+
 // intents gives what an event of a saga asks for.
 func (o origin) intents(recorded *messages.Event, tasks []Task) ([]Task, error) {
 	switch recorded.Type {
@@ -215,15 +228,8 @@ func (o origin) errand(in *messages.SagaIntended) (Command, error) {
 	} else if command, err = o.book.open(to.Type, in); err != nil {
 		return Command{}, err
 	}
-	id := formatRef(o.ref) + ":" + in.Step
-	if way == undo {
-		id += "!undo"
-	}
-	if in.Edits > 0 {
-		id += fmt.Sprintf("!%d", in.Edits)
-	}
 	return Command{
-		To: to, Command: command, Delivery: o.delivery(id, in.CorrelationId, in.User, timeAt(in.Since)),
+		To: to, Command: command, Delivery: o.delivery(CommandID(o.ref, in.Step, way, in.Edits), in.CorrelationId, in.User, timeAt(in.Since)),
 		Report: func(r holdfast.Receipt, err error) Command { return o.report(in, r, err) },
 	}, nil
 }

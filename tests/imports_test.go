@@ -32,14 +32,17 @@ var mayImport = map[string][]string{
 	"persistence/...":   {".", "messages", "persistence"},
 	"actors":            {".", "messages", "persistence"},
 	"cluster":           {".", "messages", "actors"},
-	"gateway":           {".", "messages", "persistence"},
+	"gateway":           {".", "messages", "persistence", "internal/serve"},
 	"feed":              {".", "messages", "persistence"},
 	"projections":       {".", "messages", "persistence"},
 	"sagas":             {".", "messages", "persistence"},
 	"sagas/...":         {".", "messages", "persistence", "sagas", "sagas/...", "internal/follow"},
+	"sagas/desk":        {".", "messages", "persistence", "sagas", "internal/bucket", "internal/serve"},
 	"holdfasttest":      {".", "messages", "persistence", "persistence/memory", "actors", "sagas", "projections"},
 	"internal/natsd":    nil,
-	"internal/follow":   {"messages"},
+	"internal/bucket":   nil,
+	"internal/follow":   {"messages", "internal/bucket"},
+	"internal/serve":    {".", "messages"},
 	"internal/certtest": nil,
 	"node/...": {
 		".", "messages", "persistence/...", "actors", "cluster", "gateway", "feed", "projections", "sagas", "sagas/...",
@@ -68,7 +71,7 @@ var importedBy = map[string][]string{
 }
 
 var speakNATS = []string{
-	"persistence/jetstream", "gateway", "feed", "projections", "sagas/...", "cluster", "node/...", "internal/natsd", "internal/follow", "cmd/...",
+	"persistence/jetstream", "gateway", "feed", "projections", "sagas/...", "cluster", "node/...", "internal/natsd", "internal/bucket", "internal/follow", "internal/serve", "cmd/...",
 }
 
 // reachOut are the packages of the standard library with which a program touches the

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/holdfast-run/holdfast/internal/bucket"
 )
 
 var (
@@ -98,7 +98,7 @@ func (h *holding) write(ctx context.Context) error {
 	} else {
 		revision, err = h.seats.kv.Update(ctx, h.seat, body, h.revision)
 	}
-	if conflict(err) {
+	if bucket.Conflict(err) {
 		return h.recall(ctx)
 	}
 	if err == nil {
@@ -123,11 +123,6 @@ func (h *holding) recall(ctx context.Context) error {
 	}
 	h.revision = e.Revision()
 	return nil
-}
-
-func conflict(err error) bool {
-	api, ok := errors.AsType[*jetstream.APIError](err)
-	return errors.Is(err, jetstream.ErrKeyExists) || ok && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
 }
 
 // serve has the work done while the seat is held, and gives it up when ctx ends. The error

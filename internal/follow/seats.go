@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/holdfast-run/holdfast/internal/bucket"
 	"github.com/holdfast-run/holdfast/messages"
 )
 
@@ -53,26 +53,13 @@ func Open(ctx context.Context, c Config) (*Seats, error) {
 	if c.Lease == 0 {
 		c.Lease = DefaultLease
 	}
-	js, err := jetstream.New(c.Conn)
+	kv, err := bucket.Open(ctx, c.Conn, jetstream.KeyValueConfig{
+		Bucket: c.Context.FollowBucket(), Description: "Who follows the log of " + string(c.Context), Replicas: c.Replicas,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open seats: %w", err)
 	}
-	name := c.Context.FollowBucket()
-	s := &Seats{config: c, id: rand.Text()}
-	for {
-		s.kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: name, Description: "Who follows the log of " + string(c.Context), History: 1, Replicas: max(c.Replicas, 1), Storage: jetstream.FileStorage,
-		})
-		if errors.Is(err, jetstream.ErrBucketExists) || errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			s.kv, err = js.KeyValue(ctx, name)
-		}
-		if err == nil {
-			return s, nil
-		}
-		if pause(ctx, s.config.Lease/10) != nil {
-			return nil, fmt.Errorf("open seats %s: %w", name, err)
-		}
-	}
+	return &Seats{config: c, id: rand.Text(), kv: kv}, nil
 }
 
 // Work is what the holder of a seat does, from the sequence after done on, until ctx ends.

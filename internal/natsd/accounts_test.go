@@ -107,6 +107,7 @@ func TestClientMayNotPublish(t *testing.T) {
 	edge := dial(t, s.ClientURL())
 	for _, subject := range []string{
 		demo + ".log.0.account.a-1", demo + ".snap.account.a-1", demo + ".evt.account.a-1.Deposited",
+		demo + ".sagas.list", demo + ".sagas.force.checkout.o-1",
 		demo + ".cmd", demo, "other.cmd.account.a-1.Deposit",
 		"$JS.API.INFO", "$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.PURGE." + logName, "$JS.ACK.X.Y.1.1.1.1.0",
 		"$KV.lease.a", "$O.files.C.a", "$SYS.REQ.SERVER.PING", "_INBOX.somebody.1", "_R_.somebody",

@@ -33,13 +33,21 @@ const (
 // A client asks a node over one connection. Safe for concurrent use.
 type client struct {
 	cfg     Config
-	opt     *options
+	timeout time.Duration
 	context messages.Context
+	at      place
 	nc      *nats.Conn
 	// alive ends, with the reason, when nothing can be asked over nc any more.
 	alive context.Context
 	end   context.CancelCauseFunc
 	link  atomic.Pointer[link]
+}
+
+// A place is where a client asks, for people.
+type place struct {
+	name   string // the servers, without passwords
+	flag   string // that says so
+	nobody string // the sentence for when nobody answers there
 }
 
 // A link is what nc has between two losses of its connection.
@@ -65,24 +73,34 @@ type request struct {
 }
 
 func connect(ctx context.Context, cfg Config, opt *options) (*client, error) {
-	c := &client{cfg: cfg, opt: opt, context: messages.Context(opt.context)}
-	opts, err := c.natsOptions()
+	c := newClient(ctx, cfg, messages.Context(opt.context), opt.timeout)
+	c.at = place{name: opt.servers(), flag: "--server"}
+	c.at.nobody = fmt.Sprintf("no node serves the context %s (--context) at %s (--server): is one running? start one with '%s run --context %s'",
+		c.context, c.at.name, cfg.Program, c.context)
+	opts, err := opt.natsOptions()
 	if err != nil {
 		return nil, err
 	}
-	c.alive, c.end = context.WithCancelCause(context.WithoutCancel(ctx))
-	c.link.Store(c.newLink())
-	if c.nc, err = nats.Connect(opt.server, opts...); err != nil {
+	if c.nc, err = nats.Connect(opt.server, append(opts, c.natsOptions()...)...); err != nil {
 		c.end(err)
 		return nil, c.connectError(err)
 	}
 	return c, nil
 }
 
-func (c *client) natsOptions() ([]nats.Option, error) {
-	opts := []nats.Option{
+// newClient makes one that is to be connected.
+func newClient(ctx context.Context, cfg Config, name messages.Context, timeout time.Duration) *client {
+	c := &client{cfg: cfg, context: name, timeout: timeout}
+	c.alive, c.end = context.WithCancelCause(context.WithoutCancel(ctx))
+	c.link.Store(c.newLink())
+	return c
+}
+
+// natsOptions are those that every connection of a client has.
+func (c *client) natsOptions() []nats.Option {
+	return []nats.Option{
 		nats.Name(c.cfg.Program),
-		nats.Timeout(min(connectTimeout, c.opt.timeout)),
+		nats.Timeout(min(connectTimeout, c.timeout)),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
 		// What cannot be sent now is retried by us; it must not come late from a buffer.
@@ -96,16 +114,21 @@ func (c *client) natsOptions() ([]nats.Option, error) {
 		nats.DisconnectErrHandler(func(*nats.Conn, error) { c.link.Swap(c.newLink()).lose(nats.ErrDisconnected) }),
 		nats.ClosedHandler(func(*nats.Conn) { c.end(nats.ErrConnectionClosed) }),
 	}
-	if c.opt.login != "" {
-		opts = append(opts, nats.UserInfo(c.opt.login, c.opt.password))
+}
+
+// natsOptions are those of the login.
+func (o *options) natsOptions() ([]nats.Option, error) {
+	var opts []nats.Option
+	if o.login != "" {
+		opts = append(opts, nats.UserInfo(o.login, o.password))
 	}
 	// nats.go looks at these files when it connects, and its errors name no flag.
 	for _, file := range []struct {
 		flag, path string
 		option     func(string) nats.Option
 	}{
-		{"--credentials", c.opt.credentials, func(p string) nats.Option { return nats.UserCredentials(p) }},
-		{"--ca", c.opt.ca, func(p string) nats.Option { return nats.RootCAs(p) }},
+		{"--credentials", o.credentials, func(p string) nats.Option { return nats.UserCredentials(p) }},
+		{"--ca", o.ca, func(p string) nats.Option { return nats.RootCAs(p) }},
 	} {
 		if file.path == "" {
 			continue
@@ -122,12 +145,12 @@ func (c *client) connectError(err error) *callError {
 	e := &callError{Code: "unreachable", cause: err}
 	switch {
 	case errors.Is(err, nats.ErrNoServers):
-		e.Message = fmt.Sprintf("nobody answers at %s (--server): is a node running? start one with '%s run'", c.opt.servers(), c.cfg.Program)
+		e.Message = fmt.Sprintf("nobody answers at %s (%s): is a node running? start one with '%s run'", c.at.name, c.at.flag, c.cfg.Program)
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
 		e.Code = "login_refused"
-		e.Message = fmt.Sprintf("the server at %s refuses the login: give --login and --password, or --credentials", c.opt.servers())
+		e.Message = fmt.Sprintf("the server at %s refuses the login: give --login and --password, or --credentials", c.at.name)
 	default:
-		e.Message = fmt.Sprintf("connect to %s (--server): %v", c.opt.servers(), err)
+		e.Message = fmt.Sprintf("connect to %s (%s): %v", c.at.name, c.at.flag, err)
 	}
 	return e
 }
@@ -145,7 +168,7 @@ func (c *client) logName(ctx context.Context) (messages.LogName, error) {
 	}
 	name, err := messages.ParseLogName(info.Metadata[messages.MetadataLog])
 	if err != nil {
-		return "", fmt.Errorf("the node at %s (--server) does not say which log it has: %w", c.opt.servers(), err)
+		return "", fmt.Errorf("the node at %s (%s) does not say which log it has: %w", c.at.name, c.at.flag, err)
 	}
 	return name, nil
 }
@@ -154,7 +177,7 @@ func (c *client) logName(ctx context.Context) (messages.LogName, error) {
 // body or a *callError. What may have been executed is only asked again because its
 // command id makes that safe.
 func (c *client) call(ctx context.Context, q request) ([]byte, int, error) {
-	deadline := c.cfg.Now().Add(c.opt.timeout)
+	deadline := c.cfg.Now().Add(c.timeout)
 	seed := q.subject + strings.Join(q.header[messages.HeaderID], "")
 	uncertain := false
 	for n := 1; ; n++ {
@@ -200,7 +223,7 @@ func backoff(n int, seed string) time.Duration {
 
 // attempt asks once, for as long as one attempt may take of what is left.
 func (c *client) attempt(ctx context.Context, q request, left time.Duration) ([]byte, *callError) {
-	limit := min(longestAttempt, c.opt.timeout/3)
+	limit := min(longestAttempt, c.timeout/3)
 	limit = max(min(limit, left), limit/4) // the last one may take a little more than is left
 	up := c.link.Load().up
 	waiting, cancel := context.WithTimeout(up, limit)
@@ -233,28 +256,27 @@ func (c *client) noAnswer(err error, limit time.Duration, size int) *callError {
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		e.retry = true
-		e.Message = fmt.Sprintf("no node serves the context %s (--context) at %s (--server): is one running? start one with '%s run --context %s'",
-			c.context, c.opt.servers(), c.cfg.Program, c.context)
+		e.Message = c.at.nobody
 	case errors.Is(err, nats.ErrPermissionViolation):
 		e.Code = "forbidden"
-		e.Message = fmt.Sprintf("the server at %s does not let this login ask the context %s: is --context right, and the login?", c.opt.servers(), c.context)
+		e.Message = fmt.Sprintf("the server at %s does not let this login ask the context %s: is --context right, and the login?", c.at.name, c.context)
 	case errors.Is(err, nats.ErrMaxPayload):
 		e.Status, e.Code = statusTooLarge, "too_large"
 		e.Message = fmt.Sprintf("the data has %d bytes, and with its headers the server takes %d: send less at once", size, c.nc.MaxPayload())
 	case errors.Is(err, nats.ErrReconnectBufExceeded):
 		e.retry = true
-		e.Message = fmt.Sprintf("the connection to %s (--server) is lost: is the node still running?", c.opt.servers())
+		e.Message = fmt.Sprintf("the connection to %s (%s) is lost: is the node still running?", c.at.name, c.at.flag)
 	case errors.Is(err, nats.ErrConnectionClosed):
 		e.Uncertain = true
-		e.Message = fmt.Sprintf("the server at %s has closed the connection for good: is the login still valid?", c.opt.servers())
+		e.Message = fmt.Sprintf("the server at %s has closed the connection for good: is the login still valid?", c.at.name)
 	case errors.Is(err, nats.ErrDisconnected):
 		e.retry, e.Uncertain = true, true
-		e.Message = fmt.Sprintf("the connection to %s (--server) was lost before the answer came", c.opt.servers())
+		e.Message = fmt.Sprintf("the connection to %s (%s) was lost before the answer came", c.at.name, c.at.flag)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, nats.ErrTimeout):
 		e.retry, e.Uncertain = true, true
 		e.Message = fmt.Sprintf("no answer within %v", limit.Round(time.Millisecond))
 	default:
-		e.Message = fmt.Sprintf("ask %s (--server): %v", c.opt.servers(), err)
+		e.Message = fmt.Sprintf("ask %s (%s): %v", c.at.name, c.at.flag, err)
 	}
 	return e
 }

@@ -133,6 +133,10 @@ func checkGiven(fs *pflag.FlagSet) error {
 // runner makes the RunE of a verb: it reads the environment, checks the common
 // options, and puts the error of run on Out when JSON is wanted.
 func (c Config) runner(o *options, run func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
+	return c.runChecked(o.check, &o.json, run)
+}
+
+func (c Config) runChecked(check func() error, asJSON *bool, run func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := readEnv(cmd.Flags(), c.Getenv); err != nil {
 			return usage(err)
@@ -140,11 +144,11 @@ func (c Config) runner(o *options, run func(ctx context.Context, args []string) 
 		if err := checkGiven(cmd.Flags()); err != nil {
 			return usage(err)
 		}
-		if err := o.check(); err != nil {
+		if err := check(); err != nil {
 			return usage(err)
 		}
 		err := run(cmd.Context(), args)
-		if err == nil || !o.json {
+		if err == nil || !*asJSON {
 			return err
 		}
 		end := asEnd(err)

@@ -145,7 +145,7 @@ func (c Config) showHistory(page historyPage, asJSON, first bool) error {
 		}
 		rows = append(rows, e.row())
 	}
-	return c.writeTable(rows, first)
+	return c.writeTable(rows, first, alignRight)
 }
 
 func (e historyEvent) row() []string {
@@ -160,8 +160,14 @@ func (e historyEvent) row() []string {
 	}
 }
 
-// writeTable writes rows in columns, the first to the right; a header in bold.
-func (c Config) writeTable(rows [][]string, header bool) error {
+// How the first column of a table stands.
+const (
+	alignLeft  = false
+	alignRight = true
+)
+
+// writeTable writes rows in columns; a header in bold.
+func (c Config) writeTable(rows [][]string, header, firstRight bool) error {
 	var width []int
 	for _, row := range rows {
 		if width == nil {
@@ -176,10 +182,13 @@ func (c Config) writeTable(rows [][]string, header bool) error {
 		var b strings.Builder
 		for i, cell := range row {
 			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
-			if i == 0 {
-				b.WriteString(pad + cell)
-			} else {
+			switch {
+			case i > 0:
 				b.WriteString("  " + cell + pad)
+			case firstRight:
+				b.WriteString(pad + cell)
+			default:
+				b.WriteString(cell + pad)
 			}
 		}
 		text := strings.TrimRight(b.String(), " ")

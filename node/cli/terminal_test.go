@@ -15,11 +15,13 @@ import (
 
 // A terminal runs a node's binary in this process, with a clock of its own.
 type terminal struct {
-	t    *testing.T
-	ctx  context.Context
-	cfg  cli.Config
-	in   string
-	vars map[string]string
+	t   *testing.T
+	ctx context.Context
+	cfg cli.Config
+	// access is how its operator reaches the nodes.
+	access cli.Access
+	in     string
+	vars   map[string]string
 
 	mu    sync.Mutex
 	now   time.Time
@@ -44,6 +46,7 @@ func newTerminal(t *testing.T, s *stub) *terminal {
 		Now:     tm.clock,
 		Wait:    tm.wait,
 	}
+	tm.access = nobody
 	return tm
 }
 
@@ -74,6 +77,7 @@ func (tm *terminal) run(args ...string) ending {
 	cfg := tm.cfg
 	cfg.In, cfg.Out, cfg.Err = strings.NewReader(tm.in), &out, &errs
 	root := newRoot(cfg)
+	root.AddCommand(cli.SagasCommand(cfg, tm.access))
 	root.SetArgs(args)
 	code := cli.Execute(tm.ctx, root, cfg)
 	return ending{code, out.String(), errs.String()}

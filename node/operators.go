@@ -1,0 +1,42 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/holdfast-run/holdfast/internal/natsd"
+	"github.com/holdfast-run/holdfast/messages"
+	"github.com/holdfast-run/holdfast/node/cli"
+)
+
+// connectOperator is connectRunning for a command, whose error says what to do.
+func (c Config) connectOperator(options ...nats.Option) (*nats.Conn, error) {
+	nc, err := c.connectRunning(options...)
+	if errors.Is(err, natsd.ErrNoAdmin) {
+		return nil, fmt.Errorf("no node runs on the folder %s: name it with --data, or the external NATS server with --nats", c.Data)
+	}
+	return nc, err
+}
+
+func sagasCommand(cfg cli.Config) *cobra.Command {
+	var c Config
+	return cli.SagasCommand(cfg, cli.Access{
+		Bind: func(fs *pflag.FlagSet) { bindStore(fs, &c) },
+		Find: func() (cli.Nodes, error) {
+			if err := c.validatePlace(); err != nil {
+				return cli.Nodes{}, inFlags(err)
+			}
+			full := c.withDefaults()
+			out := cli.Nodes{Context: messages.Context(full.Context), Name: full.Data, Flag: "--data", Connect: full.connectOperator}
+			if c.NATS != "" {
+				out.Name, _ = redact(c.NATS) // which has been parsed
+				out.Flag = "--nats"
+			}
+			return out, nil
+		},
+	})
+}
