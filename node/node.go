@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence/jetstream"
+	"github.com/holdfast-run/holdfast/sagas/desk"
 	"github.com/holdfast-run/holdfast/sagas/runner"
 )
 
@@ -36,6 +37,7 @@ type Node struct {
 	member   *cluster.Member
 	gateway  *gateway.Gateway
 	sagas    *runner.Runner // nil without sagas
+	desk     *desk.Desk     // nil without sagas
 	stop     sync.Once
 	err      error
 }
@@ -242,6 +244,15 @@ func (n *Node) linger(ctx context.Context) {
 	}
 }
 
+// stopAnswering stops whatever answers requests.
+func (n *Node) stopAnswering(ctx context.Context) error {
+	err := n.gateway.Stop(ctx)
+	if n.desk != nil {
+		err = errors.Join(err, n.desk.Stop(ctx))
+	}
+	return err
+}
+
 // Stop takes no request any more, answers what is on its way until ctx ends, and shuts
 // everything down in order. It bears repetition, and then gives the same error.
 func (n *Node) Stop(ctx context.Context) error {
@@ -254,7 +265,7 @@ func (n *Node) Stop(ctx context.Context) error {
 		}
 		if n.gateway != nil {
 			n.err = n.drainMember(ctx)
-			n.err = errors.Join(n.err, n.gateway.Stop(ctx), drain(ctx, n.edge))
+			n.err = errors.Join(n.err, n.stopAnswering(ctx), drain(ctx, n.edge))
 			n.linger(ctx)
 		}
 		if n.member != nil {

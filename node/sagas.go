@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/follow"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/sagas"
+	"github.com/holdfast-run/holdfast/sagas/desk"
 	"github.com/holdfast-run/holdfast/sagas/runner"
 	"github.com/holdfast-run/holdfast/sagas/timers"
 )
@@ -54,12 +55,22 @@ func (n *Node) runSagas(ctx context.Context, conn *nats.Conn) error {
 	if err != nil {
 		return err
 	}
+	list, err := desk.Open(ctx, desk.ListConfig{Context: name, Conn: conn, Replicas: c.Replicas})
+	if err != nil {
+		return err
+	}
 	config := runner.Config{
-		Book: book, Sagas: c.Sagas, Log: n.store, Sender: n.member, Timers: wakes, Seats: seats, Logger: c.Log,
+		Book: book, Sagas: c.Sagas, Log: n.store, Sender: n.member, Timers: wakes, List: list, Seats: seats, Logger: c.Log,
 	}
 	if c.adapt != nil {
 		c.adapt(&config)
 	}
-	n.sagas, err = runner.Start(ctx, config)
+	if n.sagas, err = runner.Start(ctx, config); err != nil {
+		return err
+	}
+	n.desk, err = desk.Start(desk.Config{
+		Context: name, Conn: n.edge, Book: book, List: list, Sender: n.member, Viewer: n.member,
+		Reader: linkedReader{n.store, n.member.Linked}, Timeout: c.Timeout, Logger: c.Log,
+	})
 	return err
 }
