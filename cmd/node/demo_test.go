@@ -39,7 +39,11 @@ func play(t *testing.T, nodes int, says ...string) (told string) {
 		"as of version 10 status withdrawn",
 		"now              status enrolled",
 		"counted: all 50 are enrolled",
-		"162 commits with 162 events of 51 aggregates: nothing is wrong",
+		"checkout/o-1 is completed: paid 990, given back 0",
+		"checkout/o-2 is compensated: paid 990, given back 990",
+		"of 5 teas 4 are on the shelf, and 1 has gone",
+		"turns back: no_such_address",
+		" aggregates: nothing is wrong",
 		"go run ./cmd/node run",
 	}, says...) {
 		if !strings.Contains(out.String(), says) {

@@ -102,7 +102,6 @@ func (f *fleet) anyone() (*process, error) {
 	return f.nodes[i], nil
 }
 
-// show runs a command of an operator's on one of the nodes.
 func (f *fleet) show(ctx context.Context, args ...string) error {
 	p, err := f.anyone()
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/holdfast-run/holdfast/node"
@@ -68,6 +69,11 @@ func (s *single) recovered(context.Context, string, time.Duration) error { retur
 
 func (s *single) meanwhile(ctx context.Context) (says string, err error) {
 	return "the node was stopped without\n  ceremony in the middle, and the import sent again what had not been answered", s.crash(ctx)
+}
+
+func (s *single) show(ctx context.Context, args ...string) error {
+	s.say("$ node %s", strings.Join(args, " "))
+	return s.verb(ctx, s.out, s.folder, args...)
 }
 
 func (s *single) verify(ctx context.Context) error {
