@@ -110,6 +110,33 @@ func TestPullAsksForLittle(t *testing.T) {
 	}
 }
 
+// TestPullAsksAhead, when half of what is to be on its way has come.
+func TestPullAsksAhead(t *testing.T) {
+	r, _ := beginOn(t, largeServer(t), "real.log.0.>", 0, 1)
+	const size, n = 100 << 10, 30
+	for range n {
+		if err := r.store.publish.nc.Publish("real.log.0.account.a-1", make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.store.publish.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	r.end = n
+	requests := r.requests(t)
+	for i := range 7 {
+		r.mustRead(t, uint64(i+1))
+		for _, nc := range []*nats.Conn{r.store.js.Conn(), r.store.publish.nc} {
+			if err := nc.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if made, _, err := requests.Pending(); err != nil || made > 1 && i < 5 || made != 2 && i > 5 {
+			t.Errorf("%d requests were made for %d records, %v", made, i+1, err)
+		}
+	}
+}
+
 // TestPullHears at once that its consumer is gone.
 func TestPullHears(t *testing.T) {
 	r, _ := begun(t, "real.log.0.>", 1)

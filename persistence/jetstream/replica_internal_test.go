@@ -273,9 +273,32 @@ func TestReaderMissesTheLast(t *testing.T) {
 	if n != commits-1 {
 		t.Fatalf("%d messages are gone, %v", n, stolen.Error())
 	}
+	begin := time.Now()
 	r.mustRead(t, 2)
 	r.mustRead(t, 3)
+	if took := time.Since(begin); took >= scanQuiet {
+		t.Errorf("it takes %s, and a heartbeat has told of them", took)
+	}
 	if _, found, err := r.read(t.Context()); found || err != nil {
 		t.Errorf("after the last: %v, %v", found, err)
+	}
+}
+
+// TestReaderMissesOne message on its way, and others follow.
+func TestReaderMissesOne(t *testing.T) {
+	const commits = 5
+	r, _ := begun(t, "real.log.0.>", commits)
+	r.mustRead(t, 1)
+	if err := r.open(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	stolen, err := r.consumer.FetchNoWait(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range stolen.Messages() {
+	}
+	for n := range uint64(commits - 1) {
+		r.mustRead(t, n+2)
 	}
 }
