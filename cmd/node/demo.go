@@ -110,7 +110,7 @@ func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n",
 
 // verb runs the very command that an operator uses, on the folder of a node.
 func (d *demo) verb(ctx context.Context, out io.Writer, folder string, args ...string) error {
-	root := node.Command(domain, cli.Config{Program: "node", Getenv: func(string) string { return "" }})
+	root := node.Command(domain, cli.Config{Program: "node", Out: out, Err: d.out, Getenv: func(string) string { return "" }})
 	root.SetArgs(append(args, "--data", folder, "--context", "demo"))
 	root.SetOut(out)
 	root.SetErr(d.out)
