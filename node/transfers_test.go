@@ -73,14 +73,14 @@ func TestTransfers(t *testing.T) {
 }
 
 // command sends commands, several at a time, each until it is taken or refused.
-func command(t *testing.T, b *band, n int, make func(i int) (subject, body string)) {
+func command(t *testing.T, b *band, n int, what func(i int) (subject, body string)) {
 	t.Helper()
 	var next atomic.Int64
 	var all sync.WaitGroup
 	for range 16 {
 		all.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n && !t.Failed(); i = int(next.Add(1)) - 1 {
-				subject, body := make(i)
+				subject, body := what(i)
 				request := &nats.Msg{Subject: subject, Data: []byte(body), Header: nats.Header{"Nats-Msg-Id": {subject}}}
 				for end := time.Now().Add(time.Minute); ; {
 					if taken(b.connect(0), request) {

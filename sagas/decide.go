@@ -116,6 +116,7 @@ func transient(code holdfast.Code) bool {
 	switch code {
 	case holdfast.CodeUnavailable, holdfast.CodeOverloaded, holdfast.CodeUncertain, holdfast.CodeConflict:
 		return true
+	default:
+		return false
 	}
-	return false
 }

@@ -55,6 +55,7 @@ func (d *Saga) open(s state, step string) (messages.SagaWay, *errand, error) {
 			return 0, nil, holdfast.Reject("under_way", "the command of %q is on its way: wait for its answer", step)
 		case pausing, exhausted, accepted:
 			return way, r, nil
+		default:
 		}
 	}
 	return 0, nil, holdfast.Reject("not_open", "%q has not begun, or needs nothing more", step)

@@ -118,17 +118,17 @@ func (d *Saga) answered(s state, e *messages.SagaAnswered) state {
 	return s.with(d.progress(s, e.Step), func(p *progress) {
 		r := p.errand(e.Way)
 		code := holdfast.Code(e.Code)
-		switch {
-		case code == "":
+		switch code {
+		case "":
 			r.phase, r.uncertain = accepted, false
 			if of := p.errand(r.of); e.Way == void && len(e.Events) > 0 {
 				of.phase, of.effective, of.instead, of.insteadTo = accepted, true, nil, ""
 			}
 			r.effective = true
 			return
-		case code == holdfast.CodeUncertain:
+		case holdfast.CodeUncertain:
 			r.uncertain = true
-		case code == holdfast.CodeRejected: // it was decided on, so its id is not recorded
+		case holdfast.CodeRejected: // it was decided on, so its id is not recorded
 			r.uncertain = false
 		}
 		r.reason = why(e)

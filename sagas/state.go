@@ -124,8 +124,9 @@ func (p *progress) errand(way messages.SagaWay) *errand {
 		return &p.undo
 	case void:
 		return &p.void
+	default:
+		return &p.do
 	}
-	return &p.do
 }
 
 func (p *progress) open() bool { return p.do.open() || p.undo.open() || p.void.open() }

@@ -154,19 +154,19 @@ func (h *holding) serve(ctx context.Context, work Work) error {
 
 // keep renews the record until ctx ends, or the seat is lost.
 func (h *holding) keep(ctx context.Context, done *atomic.Uint64) error {
-	lease := h.seats.config.Lease
-	for kept := time.Now(); ; {
+	lease, now := h.seats.config.Lease, h.seats.config.Now
+	for kept := now(); ; {
 		if err := pause(ctx, lease/4); err != nil {
 			return err
 		}
-		before := time.Now()
+		before := now()
 		h.record.Done = done.Load()
 		switch err := h.write(ctx); {
 		case err == nil:
 			kept = before
 		case errors.Is(err, errTaken):
 			return err
-		case time.Since(kept) > lease*2/3:
+		case now().Sub(kept) > lease*2/3:
 			return errSilent
 		}
 	}

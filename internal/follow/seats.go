@@ -27,6 +27,8 @@ type Config struct {
 	// default.
 	Lease time.Duration
 	Log   *slog.Logger
+	// Now is the clock; time.Now by default.
+	Now func() time.Time
 }
 
 // DefaultLease is that of a [Config] without one.
@@ -52,6 +54,9 @@ type Seat struct {
 func Open(ctx context.Context, c Config) (*Seats, error) {
 	if c.Lease == 0 {
 		c.Lease = DefaultLease
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	kv, err := bucket.Open(ctx, c.Conn, jetstream.KeyValueConfig{
 		Bucket: c.Context.FollowBucket(), Description: "Who follows the log of " + string(c.Context), Replicas: c.Replicas,

@@ -16,10 +16,10 @@ const (
 )
 
 // holdable tells how long a task may be held.
-func holdable(task sagas.Task) time.Duration {
+func holdable(task sagas.Task, now time.Time) time.Duration {
 	switch t := task.(type) {
 	case sagas.Timer:
-		return min(heldFor, time.Until(t.At)-heldFor)
+		return min(heldFor, t.At.Sub(now)-heldFor)
 	case sagas.Listing:
 		if !t.Since.IsZero() {
 			return heldFor
@@ -41,7 +41,7 @@ func undoes(task sagas.Task) bool {
 
 // needless holds a task, and reports whether it has been taken back meanwhile.
 func (f *following) needless(task sagas.Task, leave func()) bool {
-	wait := holdable(task)
+	wait := holdable(task, f.runner.config.Now())
 	if wait <= 0 {
 		return false
 	}

@@ -56,6 +56,8 @@ type Config struct {
 	InFlight int
 	// Timeout is how long an attempt to send a command may take; 10 seconds by default.
 	Timeout time.Duration
+	// Now is the clock; time.Now by default.
+	Now func() time.Time
 }
 
 // A Runner runs from Start to Stop.
@@ -73,6 +75,9 @@ func Start(ctx context.Context, c Config) (*Runner, error) {
 	}
 	if c.Timeout == 0 {
 		c.Timeout = 10 * time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	partitions, err := c.Log.Describe(ctx)
 	if err != nil {
@@ -128,7 +133,7 @@ func (r *Runner) first(ctx context.Context, d *sagas.Saga, partition uint32) (ui
 func (r *Runner) wake(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := r.config.Timers.Run(ctx, func(ctx context.Context, t timers.Timer) error {
-			return r.send(ctx, sagas.Timer{Saga: t.For, Key: t.Key, At: t.At}.Command(time.Now()))
+			return r.send(ctx, sagas.Timer{Saga: t.For, Key: t.Key, At: t.At}.Command(r.config.Now()))
 		})
 		if ctx.Err() == nil {
 			r.config.Logger.Error("timers do not fire; trying again", "error", err)
