@@ -27,6 +27,8 @@ const (
 	KindDue Kind = "due"
 )
 
+func (k Kind) ofTimer() bool { return k == KindTimer || k == KindDue }
+
 // A Subject is one of ours. Which fields it has depends on its kind.
 type Subject struct {
 	Context   Context
@@ -58,6 +60,10 @@ func (s Subject) String() string {
 		b.WriteByte('.')
 		b.WriteString(s.Name)
 	case KindTimer, KindDue:
+		b.WriteByte('.')
+		b.WriteString(s.Key)
+	}
+	if s.Kind.ofTimer() {
 		b.WriteByte('.')
 		b.WriteString(s.Key)
 	}
@@ -118,6 +124,11 @@ func ParseSubject(s string) (Subject, error) {
 	}
 	if err != nil {
 		return Subject{}, err
+	}
+	if sub.Kind.ofTimer() {
+		if sub.Key, err = ParseKey(rest[2]); err != nil {
+			return Subject{}, err
+		}
 	}
 	return sub, nil
 }

@@ -36,7 +36,8 @@ var mayImport = map[string][]string{
 	"feed":              {".", "messages", "persistence"},
 	"projections":       {".", "messages", "persistence"},
 	"sagas":             {".", "messages", "persistence"},
-	"sagas/...":         {".", "messages", "persistence", "sagas", "sagas/...", "internal/follow"},
+	"sagas/runner":      {".", "messages", "persistence", "sagas", "sagas/timers", "internal/follow"},
+	"sagas/timers":      {".", "messages"},
 	"sagas/desk":        {".", "messages", "persistence", "sagas", "internal/bucket", "internal/serve"},
 	"holdfasttest":      {".", "messages", "persistence", "persistence/memory", "actors", "sagas", "projections"},
 	"internal/natsd":    nil,
@@ -71,7 +72,7 @@ var importedBy = map[string][]string{
 }
 
 var speakNATS = []string{
-	"persistence/jetstream", "gateway", "feed", "projections", "sagas/...", "cluster", "node/...", "internal/natsd", "internal/bucket", "internal/follow", "internal/serve", "cmd/...",
+	"persistence/jetstream", "gateway", "feed", "projections", "sagas/desk", "sagas/timers", "cluster", "node/...", "internal/natsd", "internal/bucket", "internal/follow", "internal/serve", "cmd/...",
 }
 
 // reachOut are the packages of the standard library with which a program touches the

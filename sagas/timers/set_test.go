@@ -1,0 +1,210 @@
+package timers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/sagas/timers"
+)
+
+// batch makes n timers of one aggregate.
+func batch(n int, prefix string, after time.Duration) []timers.Timer {
+	out := make([]timers.Timer, n)
+	for i := range out {
+		out[i] = at("o-1", fmt.Sprintf("%s-%d", prefix, i), after)
+	}
+	return out
+}
+
+func TestSetAll(t *testing.T) {
+	for _, n := range []int{1, 3} {
+		t.Run(fmt.Sprintf("servers=%d", n), func(t *testing.T) {
+			all := startServers(t, n).open(t, timers.Config{})
+			ctx := within(t, long)
+			if err := all.SetAll(ctx, nil); err != nil {
+				t.Errorf("none: %v", err)
+			}
+			if err := all.SetAll(ctx, batch(3000, "k", time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			awaitStatus(t, all, 3000, 0)
+			// Some are pending, some are new, and one is there twice.
+			again := append(batch(3100, "k", time.Minute), at("o-1", "k-3099", time.Minute))
+			if err := all.SetAll(ctx, again); err != nil {
+				t.Fatal(err)
+			}
+			awaitStatus(t, all, 3100, 0)
+
+			// Those that were set in batches come, as all others do.
+			r := start(t, all, nil)
+			if err := all.SetAll(ctx, batch(1000, "due", 0)); err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]bool{}
+			for len(got) < 1000 {
+				got[r.next().Key] = true
+			}
+			awaitStatus(t, all, 3100, 0)
+		})
+	}
+}
+
+func TestSetAllTellsWhichAreNotSet(t *testing.T) {
+	all := startServers(t, 1).open(t, timers.Config{})
+	list := batch(100, "k", time.Hour)
+	list[7].Key, list[70].For.ID = "7.", ""
+	err := all.SetAll(within(t, long), list)
+	no, ok := errors.AsType[*timers.NotSetError](err)
+	if !ok || len(no.Timers) != 2 || no.Timers[0] != list[7] || no.Timers[1] != list[70] || len(no.Errs) != 2 {
+		t.Fatalf("got %v", err)
+	}
+	if !errors.Is(err, holdfast.ErrMalformed) || !strings.Contains(err.Error(), `2 timers are not set, or perhaps not; of the first: malformed: set timer order/o-1 7.: key "7."`) {
+		t.Errorf("got %v", err)
+	}
+	awaitStatus(t, all, 98, 0)
+}
+
+// TestSetWithoutAStream: nobody takes a timer any more, and Set says why.
+func TestSetWithoutAStream(t *testing.T) {
+	s := startServers(t, 1)
+	nc := s.connect(t, 0)
+	all := s.open(t, timers.Config{Conn: nc})
+	if err := s.jetStream(t).DeleteStream(within(t, long), "SHOP_TIMERS"); err != nil {
+		t.Fatal(err)
+	}
+	err := all.Set(within(t, long), at("o-1", "k", time.Hour))
+	if !errors.Is(err, holdfast.ErrUnavailable) || !strings.Contains(err.Error(), "stream SHOP_TIMERS is missing") {
+		t.Errorf("Set: %v", err)
+	}
+	err = all.SetAll(within(t, long), batch(200, "k", time.Hour))
+	if no, ok := errors.AsType[*timers.NotSetError](err); !ok || len(no.Timers) != 200 || !errors.Is(err, holdfast.ErrUnavailable) {
+		t.Errorf("SetAll: %v", err)
+	}
+	err = all.Cancel(within(t, long), holdfast.Ref{Type: "order", ID: "o-1"}, "k")
+	if !errors.Is(err, holdfast.ErrUnavailable) || !strings.Contains(err.Error(), "stream SHOP_TIMERS is missing") {
+		t.Errorf("Cancel: %v", err)
+	}
+	if _, err := all.Status(within(t, long)); !errors.Is(err, holdfast.ErrUnavailable) || !strings.Contains(err.Error(), "stream SHOP_TIMERS is missing") {
+		t.Errorf("Status: %v", err)
+	}
+
+	// Somebody listens there and says nothing: perhaps it is a stream.
+	sub, err := nc.SubscribeSync("shop.timer.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := all.Set(within(t, 300*time.Millisecond), at("o-1", "k", time.Hour)); !errors.Is(err, holdfast.ErrUncertain) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Set without an answer: %v", err)
+	}
+	if m, err := sub.NextMsgWithContext(within(t, long)); err != nil || m.Subject != "shop.timer.order.o-1.k" {
+		t.Errorf("got %v, %v", m, err)
+	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := all.Set(ended, at("o-1", "k", time.Hour)); !errors.Is(err, holdfast.ErrUnavailable) || !errors.Is(err, context.Canceled) {
+		t.Errorf("Set when its time is up: %v", err)
+	}
+}
+
+// TestSetThatWasNotSent: what could not be sent in time is not sent later.
+func TestSetThatWasNotSent(t *testing.T) {
+	s := startServers(t, 1)
+	nc := s.connect(t, 0)
+	all := s.open(t, timers.Config{Conn: nc})
+	if err := s.jetStream(t).DeleteStream(within(t, long), "SHOP_TIMERS"); err != nil {
+		t.Fatal(err)
+	}
+	requests := make(chan *nats.Msg, 100)
+	if _, err := nc.ChanSubscribe("shop.timer.>", requests); err != nil {
+		t.Fatal(err)
+	}
+	// These keep all lanes busy.
+	var busy sync.WaitGroup
+	for i := range 4 {
+		busy.Go(func() {
+			if err := all.Set(within(t, long), at("o-1", fmt.Sprint("busy-", i), time.Hour)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	var waiting []*nats.Msg
+	for range 4 {
+		waiting = append(waiting, <-requests)
+	}
+	if err := all.Set(within(t, 50*time.Millisecond), at("o-1", "late", time.Hour)); !errors.Is(err, holdfast.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+	for _, m := range waiting {
+		_ = m.Respond([]byte(`{"stream":"SHOP_TIMERS","seq":7}`))
+	}
+	busy.Wait()
+	if err := all.Set(within(t, 50*time.Millisecond), at("o-1", "next", time.Hour)); !errors.Is(err, holdfast.ErrUncertain) {
+		t.Errorf("got %v", err)
+	}
+	if m := <-requests; m.Subject != "shop.timer.order.o-1.next" {
+		t.Errorf("%s was sent", m.Subject)
+	}
+}
+
+// TestSetWhenTheAnswerIsOdd: what nobody understands is perhaps set.
+func TestSetWhenTheAnswerIsOdd(t *testing.T) {
+	s := startServers(t, 1)
+	nc := s.connect(t, 0)
+	all := s.open(t, timers.Config{Conn: nc})
+	if err := s.jetStream(t).DeleteStream(within(t, long), "SHOP_TIMERS"); err != nil {
+		t.Fatal(err)
+	}
+	answer := ""
+	if _, err := nc.Subscribe("shop.timer.>", func(m *nats.Msg) { _ = m.Respond([]byte(answer)) }); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		answer string
+		want   error // nil: it is set
+	}{
+		{`{"stream":"SHOP_TIMERS","seq":7}`, nil},
+		{`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 7"}}`, nil},
+		{`{"error":{"code":400,"err_code":10164,"description":"wrong last sequence"}}`, holdfast.ErrUnavailable},
+		{`{"error":{"code":503,"err_code":10008,"description":"JetStream system temporarily unavailable"}}`, holdfast.ErrUnavailable},
+		{`{"error":{"code":429,"err_code":10167,"description":"too many requests"}}`, holdfast.ErrUnavailable},
+		{`{"error":{"code":400,"err_code":10188,"description":"message schedules is disabled"}}`, holdfast.ErrUnavailable},
+		{`{"error":{"code":503,"err_code":10077,"description":"write failed"}}`, holdfast.ErrUncertain},
+		{`{"error":{"code":503,"err_code":10023,"description":"insufficient resources"}}`, holdfast.ErrUnavailable},
+		{`{"error":{"code":503,"err_code":10039,"description":"JetStream not enabled for account"}}`, holdfast.ErrUnavailable},
+		{`{"error":{"code":500,"err_code":10000,"description":"who knows"}}`, holdfast.ErrUncertain},
+		{`{"stream":"OTHER","seq":7}`, holdfast.ErrUncertain},
+		{`{"stream":"SHOP_TIMERS"}`, holdfast.ErrUncertain},
+		{`hello`, holdfast.ErrUncertain},
+		{``, holdfast.ErrUncertain},
+	} {
+		answer = tt.answer
+		err := all.Set(within(t, 200*time.Millisecond), at("o-1", "k", time.Hour))
+		if !errors.Is(err, tt.want) || tt.want == nil && err != nil {
+			t.Errorf("%s: got %v, want %v", tt.answer, err, tt.want)
+		}
+	}
+}
+
+func TestSetOnAClosedConnection(t *testing.T) {
+	s := startServers(t, 1)
+	nc := s.connect(t, 0)
+	all := s.open(t, timers.Config{Conn: nc})
+	nc.Close()
+	if err := all.Set(within(t, long), at("o-1", "k", time.Hour)); !errors.Is(err, holdfast.ErrUnavailable) || !errors.Is(err, nats.ErrConnectionClosed) {
+		t.Errorf("Set: %v", err)
+	}
+	if err := all.SetAll(within(t, long), batch(200, "k", time.Hour)); !errors.Is(err, holdfast.ErrUnavailable) || !errors.Is(err, nats.ErrConnectionClosed) {
+		t.Errorf("SetAll: %v", err)
+	}
+	if err := all.Run(within(t, long), nil); !errors.Is(err, holdfast.ErrUnavailable) || !errors.Is(err, nats.ErrConnectionClosed) {
+		t.Errorf("Run: %v", err)
+	}
+}

@@ -1,0 +1,148 @@
+package timers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/holdfast-run/holdfast/sagas/timers"
+)
+
+// TestSweep: nothing is left of timers that were handled, and everything of others.
+func TestSweep(t *testing.T) {
+	s := startServers(t, 1)
+	all := s.open(t, timers.Config{}.Hurry(quick, hurry))
+	set(t, all, batch(10, "pending", time.Hour)...)
+	r := start(t, all, nil)
+	set(t, all, batch(100, "k", 0)...)
+	s.awaitSwept(t, 10)
+	set(t, all, at("o-1", "last", 0))
+	for a := r.next(); a.Key != "last"; a = r.next() {
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitSwept(t, 10) // by the Run that ended
+	awaitStatus(t, all, 10, 0)
+}
+
+// TestSweepOfWhatIsLeft: a Run sweeps what one before it handled, and had no time to.
+func TestSweepOfWhatIsLeft(t *testing.T) {
+	s := startServers(t, 1)
+	cfg := timers.Config{}.Hurry(long, hurry) // the first sweep is after a second
+	cfg.Conn = s.connect(t, 0)
+	dying := s.open(t, cfg)
+	set(t, dying, batch(20, "k", 0)...)
+	awaitStatus(t, dying, 0, 20)
+	r := start(t, dying, nil)
+	for range 20 {
+		r.next()
+	}
+	awaitStatus(t, dying, 0, 0)
+	cfg.Conn.Close()
+	s.awaitSwept(t, 20)
+	cfg.Conn = nil
+	r = start(t, s.open(t, cfg), nil)
+	s.awaitSwept(t, 0)
+	r.quiet(hurry)
+}
+
+// TestSweepTakesOnlyWhatIsHandled: of many timers some fail, some are slow, and two Runs
+// begin and end; no timer is gone before a handle has returned nil.
+func TestSweepTakesOnlyWhatIsHandled(t *testing.T) {
+	for _, n := range []int{1, 3} {
+		t.Run(fmt.Sprintf("servers=%d", n), func(t *testing.T) {
+			s := startServers(t, n)
+			cfg := timers.Config{Workers: 16}.Hurry(quick, hurry)
+			all := s.open(t, cfg)
+			const many = 1200
+			var mu sync.Mutex
+			calls, handled := map[string]int{}, map[string]bool{}
+			done := make(chan struct{})
+			handle := func(ctx context.Context, one timers.Timer) error {
+				mu.Lock()
+				calls[one.Key]++
+				first := calls[one.Key] == 1
+				mu.Unlock()
+				switch kind := one.Key[len(one.Key)-1]; {
+				case kind == '0' && first:
+					return errors.New("the first time")
+				case kind == '5' && first:
+					select {
+					case <-time.After(quick / 10):
+					case <-ctx.Done():
+						return ctx.Err()
+					}
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				handled[one.Key] = true
+				if len(handled) == many {
+					close(done)
+				}
+				return nil
+			}
+			start(t, all, handle)
+			go func() {
+				_ = all.SetAll(within(t, long), batch(many, "k", 0)) // if it fails, not all come
+			}()
+			for ended := false; !ended; {
+				other := start(t, s.open(t, cfg), handle)
+				select {
+				case <-done:
+					ended = true
+				case <-time.After(quick / 4):
+				}
+				if err := other.stop(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.awaitSwept(t, 0)
+		})
+	}
+}
+
+// TestPoisonIsSweptAround: timers that always fail go behind the others that are handled,
+// again and again, so that the stream does not grow for them; and they keep their pauses.
+func TestPoisonIsSweptAround(t *testing.T) {
+	s := startServers(t, 1)
+	all := s.open(t, timers.Config{}.Hurry(quick, hurry))
+	var good, bad atomic.Int64
+	var last, rest atomic.Int64
+	start(t, all, func(_ context.Context, one timers.Timer) error {
+		if !strings.HasPrefix(one.Key, "bad") {
+			good.Add(1)
+			return nil
+		}
+		bad.Add(1)
+		if one.Key == "bad-0" {
+			now := time.Now().UnixNano()
+			rest.Store(now - last.Swap(now))
+		}
+		return errors.New("always")
+	})
+	set(t, all, batch(3, "bad", 0)...)
+	js := s.jetStream(t)
+	await(t, "the bad ones rest as long as they do", func() bool { return time.Duration(rest.Load()) >= 8*hurry && bad.Load() > 15 })
+	for round := range 2 {
+		if err := all.SetAll(within(t, long), batch(1500, fmt.Sprint("good-", round), 0)); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "the good ones are handled", func() bool { return good.Load() >= int64(1500*(round+1)) })
+		await(t, "they are swept", func() bool {
+			stream, err := js.Stream(within(t, long), "SHOP_TIMERS")
+			return err == nil && stream.CachedInfo().State.Msgs < 1000
+		})
+		awaitStatus(t, all, 0, 3)
+	}
+	before := bad.Load()
+	await(t, "the bad ones come on", func() bool { return bad.Load() > before+10 })
+	if r := time.Duration(rest.Load()); r < 8*hurry {
+		t.Errorf("bad-0 came after a rest of %s, want %s", r, 8*hurry)
+	}
+}
