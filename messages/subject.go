@@ -55,13 +55,9 @@ func (s Subject) String() string {
 	b.WriteString(s.Type)
 	b.WriteByte('.')
 	b.WriteString(s.ID.encoded)
-	switch s.Kind {
-	case KindCommand:
+	if s.Kind == KindCommand {
 		b.WriteByte('.')
 		b.WriteString(s.Name)
-	case KindTimer, KindDue:
-		b.WriteByte('.')
-		b.WriteString(s.Key)
 	}
 	if s.Kind.ofTimer() {
 		b.WriteByte('.')
@@ -116,14 +112,10 @@ func ParseSubject(s string) (Subject, error) {
 	if sub.ID, err = ParseID(rest[1]); err != nil {
 		return Subject{}, err
 	}
-	switch sub.Kind {
-	case KindCommand:
-		sub.Name, err = ParseName(rest[2])
-	case KindTimer, KindDue:
-		sub.Key, err = ParseKey(rest[2])
-	}
-	if err != nil {
-		return Subject{}, err
+	if sub.Kind == KindCommand {
+		if sub.Name, err = ParseName(rest[2]); err != nil {
+			return Subject{}, err
+		}
 	}
 	if sub.Kind.ofTimer() {
 		if sub.Key, err = ParseKey(rest[2]); err != nil {
