@@ -90,6 +90,10 @@ func TestSagas(t *testing.T) {
 	check(cli.ExitFailure, `the context other (--context)`, "--context", "other", "--timeout", "300ms")
 	check(cli.ExitUsage, "--context: context", "--context", "Other")
 
+	if out, _, _ := run("__complete", "send", "--server", n.ClientURL(), "checkout/o.1", ""); out != "Checkout\n:4\n" {
+		t.Errorf("what clients may send completes to %q", out)
+	}
+
 	// A client does not become an operator by asking as one.
 	out, errs, code := run("sagas", "--nats", n.ClientURL(), "--context", "demo")
 	if code != cli.ExitFailure || !strings.Contains(errs, "does not let this login ask the context demo") {

@@ -143,7 +143,6 @@ func (d *Desk) edit(ctx context.Context, r *request, o order) (holdfast.Command,
 	if err != nil {
 		return nil, malformed("body: command: %q sends a %s, which this node's binary does not know", o.step, name(sends.Command))
 	}
-	proto.Reset(c)
 	if err := protojson.Unmarshal(o.command, c); err != nil {
 		return nil, malformed("body: command: it is not a %s in JSON: %s", proto.MessageName(c), serve.Plain(err))
 	}

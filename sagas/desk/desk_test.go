@@ -176,7 +176,7 @@ func TestStopInHaste(t *testing.T) {
 	<-answer
 }
 
-// Two desks share the requests, and a closed connection ends one.
+// Two desks share the requests.
 func TestManyDesks(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -184,22 +184,31 @@ func TestManyDesks(t *testing.T) {
 	c.Conn = w.connect(natsd.Gateway)
 	other, err := desk.Start(c)
 	w.must(err)
-	w.begin("o-1")
-	for range 20 {
-		if got := w.listed("").refs(); got != "checkout/o-1" {
-			t.Fatalf("listed are %s", got)
-		}
-	}
+	const n = 20
 	sub, err := w.operator.SubscribeSync(nats.NewInbox())
 	w.must(err)
-	w.must(w.operator.PublishRequest("shop.sagas.list", sub.Subject, nil))
-	if _, err := sub.NextMsg(patient); err != nil {
-		t.Fatal(err)
+	for range n {
+		w.must(w.operator.PublishRequest("shop.sagas.list", sub.Subject, nil))
 	}
-	w.answered("list", "")
-	if n, _, err := sub.Pending(); err != nil || n > 0 {
-		t.Errorf("both have answered: %v", err)
+	w.must(w.operator.Flush())
+	for _, d := range []*desk.Desk{w.desk, other} {
+		w.must(d.Stop(within(t)))
 	}
-	c.Conn.Close()
-	w.must(other.Stop(within(t)))
+	w.must(w.operator.Flush())
+	if got, _, err := sub.Pending(); err != nil || got != n {
+		t.Errorf("%d requests have %d answers: %v", n, got, err)
+	}
+}
+
+// A desk whose connection has been closed has nothing to wait for.
+func TestStopWithoutAConnection(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.config.Conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	defer cancel()
+	w.must(w.desk.Stop(ctx))
+	if err := ctx.Err(); err != nil {
+		t.Error(err)
+	}
 }
