@@ -6,8 +6,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/examples/bank"
+	"github.com/holdfast-run/holdfast/examples/shop"
 	"github.com/holdfast-run/holdfast/node"
 	"github.com/holdfast-run/holdfast/node/cli"
+	"github.com/holdfast-run/holdfast/sagas"
 )
 
 // What cannot be is refused before anything is started, in the words of whoever gave it.
@@ -87,6 +91,17 @@ func TestSecretsStaySecret(t *testing.T) {
 	}
 }
 
+// Sagas that do not fit the types are refused, with what is wrong.
+func TestValidateSagas(t *testing.T) {
+	err := node.Config{Types: []holdfast.Definition{bank.Account}, Sagas: []*sagas.Saga{shop.Checkout}}.Validate()
+	if e, ok := errors.AsType[*node.ConfigError](err); !ok || e.Field != "Sagas" || !strings.Contains(e.Problem, `there is no aggregate type "order"`) {
+		t.Errorf("got %v", err)
+	}
+	if err := (node.Config{Sagas: domain.Sagas, Types: domain.Types, Hosts: []string{"checkout", "account"}}).Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestValidatePeers(t *testing.T) {
 	for what, c := range map[string]struct {
 		config node.Config
@@ -100,7 +115,7 @@ func TestValidatePeers(t *testing.T) {
 		"which of all":        {node.Config{PeerListen: ":4300"}, "PeerAdvertise"},
 		"which of the sixths": {node.Config{PeerListen: "[::]:4300"}, "PeerAdvertise"},
 		"a short lease":       {node.Config{Lease: time.Millisecond}, "Lease"},
-		"a stranger's type":   {node.Config{Hosts: []string{"order"}}, "Hosts"},
+		"a stranger's type":   {node.Config{Hosts: []string{"parcel"}}, "Hosts"},
 	} {
 		c.config.Types = domain.Types
 		err := c.config.Validate()
