@@ -91,5 +91,5 @@ func (b *badStore) Append(ref holdfast.Ref, after persistence.Head, changes []*m
 	})
 }
 
-// begin is the time at which every run begins.
+// begin is the time at which every scenario and every run begins.
 var begin = time.Date(2020, time.June, 1, 12, 0, 0, 0, time.UTC)
