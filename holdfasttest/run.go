@@ -33,6 +33,7 @@ func (s *Sim) run() {
 			panic(simError{errors.New("it does not come to an end")})
 		}
 		if s.survives(s.step) {
+			s.always()
 			continue
 		}
 		if s.luck.heal(); helped == resumed || !s.help() {
@@ -42,15 +43,27 @@ func (s *Sim) run() {
 	}
 }
 
+func (s *Sim) always() {
+	if s.world.Always == nil {
+		return
+	}
+	s.still = nil
+	if err := s.world.Always(s); err != nil {
+		panic(simError{err})
+	}
+}
+
 // help has an operator resume what is stuck, and reports whether something was.
 func (s *Sim) help() (any bool) {
 	for _, ref := range s.refs() {
-		if s.book.Saga(ref.Type) == nil || s.state(ref).(*messages.SagaState).Status != string(sagas.Stuck) {
+		if s.book.Saga(ref.Type) == nil {
 			continue
 		}
-		s.told.add("%s an operator resumes %s", s.clock(), ref)
-		a := s.driver.Ask(s.def(ref), s.request(ref, &messages.SagaResume{Reason: "to see whether it works again"}, holdfast.Delivery{}))
-		any = any || a.Err == nil
+		if st, begun := s.state(ref).(*messages.SagaState); begun && st.Status == string(sagas.Stuck) {
+			s.told.add("%s an operator resumes %s", s.clock(), ref)
+			s.Send(ref.String(), &messages.SagaResume{Reason: "to see whether it works again"})
+			any = true
+		}
 	}
 	return any
 }

@@ -21,6 +21,8 @@ type World struct {
 	// Story sends commands. It is called once a run, before anything else, and may draw
 	// from [Sim.Rand] and from nothing else that changes.
 	Story func(*Sim)
+	// Always, if given, is called after each thing that happens, and says what is wrong.
+	Always func(*Sim) error
 	// Check is called when nothing moves any more, and says what is wrong. That every saga
 	// has come to its end, and that no command took effect twice, is checked without it.
 	Check func(*Sim) error
