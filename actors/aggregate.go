@@ -156,7 +156,8 @@ func (a *aggregate) ignored(reason error) {
 }
 
 // find looks a request's command id up among the last commands in the log, or all those
-// since it may have been sent first. The receipt is nil when it is not there.
+// since it may have been sent first. The receipt is nil when it is not there, and a duplicate
+// when another command was recorded with it.
 func find(ctx context.Context, log persistence.Reader, r *Request) (*holdfast.Receipt, error) {
 	seen := 0
 	for c, err := range log.Backwards(ctx, r.Ref, 0) {
@@ -173,7 +174,7 @@ func find(ctx context.Context, log persistence.Reader, r *Request) (*holdfast.Re
 			if err := sameCommand(r, ch.Command); err != nil {
 				return nil, err
 			}
-			first = &holdfast.Receipt{Version: version, Position: c.Position, Events: make([]string, len(ch.Events)), Duplicate: true}
+			first = &holdfast.Receipt{Version: version, Position: c.Position, Events: make([]string, len(ch.Events)), Duplicate: !r.is(ch.Command)}
 			for i, e := range ch.Events {
 				first.Events[i] = e.Type
 			}

@@ -3,6 +3,8 @@ package actors
 import (
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/messages"
 )
@@ -46,6 +48,9 @@ func (r *Request) void() bool {
 	_, void := r.Command.(*messages.Void)
 	return void
 }
+
+// is reports whether the command has that full name.
+func (r *Request) is(name string) bool { return string(proto.MessageName(r.Command)) == name }
 
 // prepare readies a request that came from outside.
 func (r *Request) prepare() { r.print = messages.IDFingerprint(r.Meta.ID) }
