@@ -132,7 +132,7 @@ func TestSagaOfReactions(t *testing.T) {
 		After(time.Hour).
 		WhenHears("account/ada", &pb.Deposited{Amount: 20}, &pb.Deposited{Amount: 30}).ThenSends(adas(2), adas(3)).
 		WhenAccepted("take:3").ThenSends().
-		After(22 * time.Hour).
+		After(22*time.Hour).
 		After(time.Hour).ThenStatus(sagas.Running).
 		WhenHears("account/ada", &pb.Deposited{Amount: 20}).ThenNothing().
 		WhenAccepted("take:4").ThenStatus(sagas.Completed)

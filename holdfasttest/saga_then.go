@@ -48,7 +48,7 @@ type setting struct {
 // own are the events that a saga of reactions has recorded of its own.
 func (c *consequence) own() (own holdfast.Events) {
 	for _, e := range c.events {
-		if e.ProtoReflect().Descriptor().ParentFile().Package() != "holdfast.v1" {
+		if !runtimes(string(proto.MessageName(e))) {
 			own = append(own, e)
 		}
 	}
@@ -104,14 +104,14 @@ func (s *SagaScenario) differs(want, got string) {
 // standing says where the saga stands.
 func (s *SagaScenario) standing() string {
 	st := s.shown()
-	text := "is " + cmp.Or(st.Status, "not begun")
+	lines := []string{"is " + cmp.Or(st.Status, "not begun")}
 	if st.Reason != "" {
-		text += ", because: " + st.Reason
+		lines[0] += ", because: " + st.Reason
 	}
 	for _, e := range s.open {
-		text += fmt.Sprintf("\n     on its way is %s: %s", e.step, To(e.To.String(), e.Command.Command))
+		lines = append(lines, fmt.Sprintf("     on its way is %s: %s", e.step, To(e.To.String(), e.Command.Command)))
 	}
-	return text
+	return strings.Join(lines, "\n")
 }
 
 // column writes things one a line.
