@@ -126,6 +126,3 @@ func (d *Driver) Take(ref holdfast.Ref) (restore func()) {
 		}
 	}
 }
-
-// TakeAll takes all activations away, as when their node dies.
-func (d *Driver) TakeAll() { d.engines = nil }
