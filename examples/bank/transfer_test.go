@@ -1,6 +1,7 @@
 package bank_test
 
 import (
+	"flag"
 	"fmt"
 	"math"
 	"strings"
@@ -16,6 +17,8 @@ import (
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/sagas"
 )
+
+var runs = flag.Int("runs", 2000, "how many runs are simulated")
 
 // What a transfer of 30 from Ada to Grace sends.
 var (
@@ -99,7 +102,8 @@ func TestTransferEnds(t *testing.T) {
 		{"from a closed account", map[string]holdfast.Command{"account/ada": &pb.CloseAccount{}}, fromAda, sagas.Compensated, "closed: ", 100, 20},
 		{"to a closed account", map[string]holdfast.Command{"account/grace": &pb.CloseAccount{}}, fromAda, sagas.Compensated, "closed: ", 100, 20},
 		{
-			"more than fits", map[string]holdfast.Command{"account/grace": &pb.Deposit{Amount: math.MaxInt64 - 49}},
+			"more than fits",
+			map[string]holdfast.Command{"account/grace": &pb.Deposit{Amount: math.MaxInt64 - 49}},
 			fromAda, sagas.Compensated, "invalid_amount: ", 100, math.MaxInt64 - 29,
 		},
 	} {
@@ -179,7 +183,7 @@ func sumsUp(s *holdfasttest.Sim) (err error) {
 
 func TestTransfersInAnyWorld(t *testing.T) {
 	t.Parallel()
-	holdfasttest.Simulate(t, 2000, transfers())
+	holdfasttest.Simulate(t, *runs, transfers())
 }
 
 func TestTransfersSurvive(t *testing.T) {
