@@ -106,7 +106,7 @@ func (a *aggregate) perform(ctx actor.Context, effect Effect) {
 		h.background(func(ctx context.Context) { a.tell(a.load(ctx, f.Snapshot)) })
 	case Find:
 		h.background(func(ctx context.Context) {
-			first, err := find(ctx, h.store, f.Request)
+			first, err := find(ctx, h.store, f.Request, Window)
 			a.tell(&found{f.Request, first, err})
 		})
 	case *Save:
@@ -155,9 +155,10 @@ func (a *aggregate) ignored(reason error) {
 	}
 }
 
-// find looks a request's command id up among the last commands in the log, or all those
-// since it may have been sent first. The receipt is nil when it is not there.
-func find(ctx context.Context, log persistence.Reader, r *Request) (*holdfast.Receipt, error) {
+// find looks a request's command id up among the window of the last commands in the log, or
+// all those since it may have been sent first. The receipt is nil when it is not there, and a
+// duplicate when another command was recorded with it.
+func find(ctx context.Context, log persistence.Reader, r *Request, window int) (*holdfast.Receipt, error) {
 	seen := 0
 	for c, err := range log.Backwards(ctx, r.Ref, 0) {
 		if err != nil {
@@ -173,7 +174,7 @@ func find(ctx context.Context, log persistence.Reader, r *Request) (*holdfast.Re
 			if err := sameCommand(r, ch.Command); err != nil {
 				return nil, err
 			}
-			first = &holdfast.Receipt{Version: version, Position: c.Position, Events: make([]string, len(ch.Events)), Duplicate: true}
+			first = &holdfast.Receipt{Version: version, Position: c.Position, Events: make([]string, len(ch.Events)), Duplicate: !r.is(ch.Command)}
 			for i, e := range ch.Events {
 				first.Events[i] = e.Type
 			}
@@ -181,7 +182,7 @@ func find(ctx context.Context, log persistence.Reader, r *Request) (*holdfast.Re
 		if first != nil {
 			return first, nil
 		}
-		if seen += len(c.Changes); seen >= Window && (r.Once.IsZero() || c.Time < r.Once.UnixNano()) {
+		if seen += len(c.Changes); seen >= window && (r.Once.IsZero() || c.Time < r.Once.UnixNano()) {
 			break
 		}
 	}

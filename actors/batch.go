@@ -118,8 +118,8 @@ func (b *batch) recorded(r *Request) *Request {
 // sameCommand refuses an id that another command was recorded with. To be told of that one
 // is what a void command is for.
 func sameCommand(r *Request, recorded string) error {
-	if name := string(proto.MessageName(r.Command)); name != recorded && !r.void() {
-		return holdfast.Errorf(holdfast.CodeMalformed, "the command id %q was used for %s before, and is now given to %s", r.Meta.ID, recorded, name)
+	if !r.is(recorded) && !r.void() {
+		return holdfast.Errorf(holdfast.CodeMalformed, "the command id %q was used for %s before, and is now given to %s", r.Meta.ID, recorded, proto.MessageName(r.Command))
 	}
 	return nil
 }
@@ -299,7 +299,7 @@ func (e *Engine) Found(r *Request, first *holdfast.Receipt, err error) {
 		e.fail(r, r.unfinished(err))
 	case first != nil:
 		receipt := *first
-		receipt.Duplicate = r.doubts == 0
+		receipt.Duplicate = first.Duplicate || r.doubts == 0 // or it is what this one recorded
 		e.reply(r, Answer{Receipt: receipt})
 	case e.phase == phaseStopped:
 		e.pass(r)

@@ -1,7 +1,12 @@
 package actors
 
 import (
+	"cmp"
 	"context"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/persistence"
@@ -11,11 +16,9 @@ import (
 // simulations: a request has been answered when Ask returns. Its store must answer an
 // append before Append returns, as persistence/memory does.
 type Driver struct {
-	// Store keeps the log. Snapshots are not taken.
-	Store interface {
-		persistence.Appender
-		persistence.Reader
-	}
+	Store persistence.Store
+	// Window is how many of an aggregate's last command ids are remembered; 0 is [Window].
+	Window  int
 	engines map[holdfast.Ref]*Engine
 }
 
@@ -26,7 +29,7 @@ func (d *Driver) Ask(def holdfast.Definition, r *Request) Answer {
 	for { // a stopping activation passes it on
 		e := d.engines[r.Ref]
 		if e == nil {
-			e = NewEngine(def, r.Ref, &Settings{Queue: 1, Limit: d.Store.Limit()})
+			e = NewEngine(def, r.Ref, &Settings{Queue: 1, Limit: d.Store.Limit(), Window: d.Window})
 			if d.engines == nil {
 				d.engines = map[holdfast.Ref]*Engine{}
 			}
@@ -41,28 +44,75 @@ func (d *Driver) Ask(def holdfast.Definition, r *Request) Answer {
 
 // run does what the engine says until it says no more, and reports whether it has answered.
 func (d *Driver) run(e *Engine) (answered bool) {
-	for more := true; more; {
-		more = false
-		var effects []Effect
-		e.Each(func(f Effect) { effects = append(effects, f) })
+	for len(e.effects) > 0 {
+		effects := e.effects
+		e.effects = nil
 		for _, f := range effects {
-			more = true
 			switch f := f.(type) {
 			case Reply:
 				answered = true
 			case *Append:
 				d.Store.Append(e.ref, f.After, f.Changes, e.Appended)
 			case Load:
-				e.Loaded(d.Store.Load(context.Background(), e.ref, ""))
+				e.Loaded(d.load(e, f.Snapshot))
 			case Find:
-				first, err := find(context.Background(), d.Store, f.Request)
+				first, err := find(context.Background(), d.Store, f.Request, cmp.Or(d.Window, Window))
 				e.Found(f.Request, first, err)
+			case *Save:
+				d.save(e, f)
 			case Stop:
 				delete(d.engines, e.ref)
 			}
 		}
 	}
 	return answered
+}
+
+func (d *Driver) load(e *Engine, snapshot bool) (persistence.Loaded, error) {
+	if !snapshot {
+		return d.Store.Load(context.Background(), e.ref, "")
+	}
+	return d.Store.Load(context.Background(), e.ref, e.def.Fingerprint())
+}
+
+// save keeps a snapshot. One that cannot be kept is no loss.
+func (d *Driver) save(e *Engine, f *Save) {
+	state, err := proto.Marshal(f.State)
+	if err != nil {
+		return
+	}
+	_ = d.Store.SaveSnapshot(context.Background(), e.ref, persistence.Snapshot{
+		Head: f.Head, Fingerprint: e.def.Fingerprint(), Recent: f.Recent, State: state,
+	})
+}
+
+// Save takes a snapshot of the aggregate, as its activation knows it, if there is one.
+func (d *Driver) Save(ref holdfast.Ref) {
+	if e := d.engines[ref]; e != nil && e.phase == phaseReady && e.head.Version > 0 {
+		e.save()
+		d.run(e)
+	}
+}
+
+// State shows the aggregate as its activation knows it, in the form of its snapshot message,
+// if there is one that has come to that version.
+func (d *Driver) State(ref holdfast.Ref, version holdfast.Version) (proto.Message, bool) {
+	e := d.engines[ref]
+	if e == nil || e.phase != phaseReady || e.head.Version != version {
+		return nil, false
+	}
+	saved, err := e.saved()
+	return saved, err == nil
+}
+
+// Active are the aggregates that have an activation, in the order of their names.
+func (d *Driver) Active() []holdfast.Ref {
+	refs := make([]holdfast.Ref, 0, len(d.engines))
+	for ref := range d.engines {
+		refs = append(refs, ref)
+	}
+	slices.SortFunc(refs, func(a, b holdfast.Ref) int { return strings.Compare(a.String(), b.String()) })
+	return refs
 }
 
 // Take takes the aggregate's activation away without a word, as when its node is cut off,
@@ -76,6 +126,3 @@ func (d *Driver) Take(ref holdfast.Ref) (restore func()) {
 		}
 	}
 }
-
-// TakeAll takes all activations away, as when their node dies.
-func (d *Driver) TakeAll() { d.engines = nil }

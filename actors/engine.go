@@ -43,6 +43,8 @@ type Settings struct {
 	Queue int
 	// Limit is how many bytes the changes of one commit may take.
 	Limit int
+	// Window is how many of an aggregate's last command ids are remembered; 0 is [Window].
+	Window int
 }
 
 // An Engine is one activation of an aggregate. It is used by one goroutine at a time.
@@ -79,7 +81,7 @@ type Engine struct {
 
 // NewEngine makes the engine of one activation.
 func NewEngine(def holdfast.Definition, ref holdfast.Ref, settings *Settings) *Engine {
-	return &Engine{def: def, ref: ref, settings: settings}
+	return &Engine{def: def, ref: ref, settings: settings, recent: recent{size: settings.Window}}
 }
 
 // Each hands over what is to be done, in order, and forgets it. f must not call the

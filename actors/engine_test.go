@@ -131,7 +131,7 @@ func (s *stage) call(words []string) {
 			s.engine.Found(r, nil, failure(args[0]))
 			return
 		}
-		first, err := actors.FindForTest(context.Background(), s.store, r)
+		first, err := actors.FindForTest(context.Background(), s.store, r, actors.Window)
 		s.engine.Found(r, first, err)
 	case "elsewhere": // another writer commits
 		s.elsewhere(s.request(args))

@@ -18,7 +18,7 @@ func TestRecentKnowsWhatItHasLost(t *testing.T) {
 			}
 			continue
 		}
-		if first := i - Window; w.lost.Before(at(first)) || w.lost.After(at(first+marked)) {
+		if first := i - Window; w.lost.Before(at(first)) || w.lost.After(at(first+int(w.marked()))) {
 			t.Fatalf("after %d, what came up to %v is lost, and not up to %v", i+1, w.lost, at(first))
 		}
 	}

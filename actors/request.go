@@ -1,7 +1,10 @@
 package actors
 
 import (
+	"cmp"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/messages"
@@ -47,6 +50,9 @@ func (r *Request) void() bool {
 	return void
 }
 
+// is reports whether the command has that full name.
+func (r *Request) is(name string) bool { return string(proto.MessageName(r.Command)) == name }
+
 // prepare readies a request that came from outside.
 func (r *Request) prepare() { r.print = messages.IDFingerprint(r.Meta.ID) }
 
@@ -56,6 +62,7 @@ const Window = 1024
 // recent remembers the fingerprints of the last command ids, in a ring. That an id is
 // not among them is certain; that it is has to be looked up in the log.
 type recent struct {
+	size   int // how many are remembered, if not Window
 	prints []uint32
 	base   uint64    // total at the last reset: prints[0] was the next to be added
 	total  uint64    // how many were ever added; a reset does not turn it back
@@ -70,20 +77,23 @@ type mark struct {
 	at    time.Time
 }
 
+// window is how many are remembered.
+func (w *recent) window() int { return cmp.Or(w.size, Window) }
+
 // marked is for how many ids there is a mark.
-const marked = Window / 16
+func (w *recent) marked() uint64 { return uint64(max(w.window()/16, 1)) }
 
 // add remembers an id that was recorded at a time, not before the others.
 func (w *recent) add(print uint32, at time.Time) {
-	if n := len(w.marks); n == 0 || w.total-w.marks[n-1].first >= marked {
+	if n := len(w.marks); n == 0 || w.total-w.marks[n-1].first >= w.marked() {
 		w.marks = append(w.marks, mark{first: w.total})
 	}
 	w.marks[len(w.marks)-1].at = at
-	if len(w.prints) < Window {
+	if n := uint64(w.window()); uint64(len(w.prints)) < n {
 		w.prints = append(w.prints, print)
 	} else {
-		w.prints[(w.total-w.base)%Window] = print
-		w.forget(w.total - Window)
+		w.prints[(w.total-w.base)%n] = print
+		w.forget(w.total - n)
 	}
 	w.total++
 }
@@ -101,7 +111,7 @@ func (w *recent) restore(prints []uint32, at time.Time) {
 	for _, print := range prints {
 		w.add(print, at)
 	}
-	if len(prints) >= Window {
+	if len(prints) >= w.window() {
 		w.lost = at
 	}
 }
@@ -113,9 +123,14 @@ func (w *recent) reset() {
 
 // has reports whether the print is among those added after the first since.
 func (w *recent) has(print uint32, since uint64) bool {
-	for i := max(since, w.oldest()); i < w.total; i++ {
-		if w.prints[(i-w.base)%Window] == print {
+	first, size := max(since, w.oldest()), uint64(w.window())
+	at := (first - w.base) % size
+	for range w.total - min(first, w.total) {
+		if w.prints[at] == print {
 			return true
+		}
+		if at++; at == size {
+			at = 0
 		}
 	}
 	return false
@@ -127,7 +142,7 @@ func (w *recent) oldest() uint64 { return w.total - uint64(len(w.prints)) }
 func (w *recent) list() []uint32 {
 	out := make([]uint32, 0, len(w.prints))
 	for i := w.oldest(); i < w.total; i++ {
-		out = append(out, w.prints[(i-w.base)%Window])
+		out = append(out, w.prints[(i-w.base)%uint64(w.window())])
 	}
 	return out
 }

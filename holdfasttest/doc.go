@@ -1,5 +1,5 @@
-// Package holdfasttest is the kit with which a domain team tests its aggregates and
-// keeps its recorded events readable.
+// Package holdfasttest is the kit with which a domain team tests its aggregates and sagas,
+// and keeps its recorded events readable.
 //
 // A [Scenario] runs the very definition that the node runs. Commands, events and
 // snapshots go through their recorded form, and everything is done more than once,
@@ -20,6 +20,39 @@
 //     time;
 //   - load(save(state)) is the state;
 //   - a rejection has a valid reason, and an error that is no rejection does not pass.
+//
+// A [SagaScenario] tells the story of a saga in virtual time, with the same checks. It says
+// what happens, and what the saga sends; targets, ids and timers are those of a node:
+//
+//	paid := holdfasttest.GivenSaga(t, bank.Transfer, "t-1", bank.Account).
+//		When(&pb.Transfer{From: "ada", To: "grace", Amount: 30}).
+//		ThenSends(holdfasttest.To("account/ada", &pb.Withdraw{Amount: 30})).
+//		WhenAccepted("withdraw").
+//		ThenSends(holdfasttest.To("account/grace", &pb.Deposit{Amount: 30}))
+//	paid.WhenAccepted("deposit").ThenStatus(sagas.Completed)
+//	paid.WhenRejected("deposit", "closed", "it is closed").
+//		ThenSends(holdfasttest.To("account/ada", &pb.Deposit{Amount: 30}))
+//
+// [Simulate] plays sagas and aggregates together, thousands of times, and each time other
+// things go wrong; [Crash] has all die once, at every point in turn. What has to be true in
+// the end is said once:
+//
+//	holdfasttest.Simulate(t, 2000, holdfasttest.World{
+//		Types: []holdfast.Definition{bank.Account},
+//		Sagas: []*sagas.Saga{bank.Transfer},
+//		Story: func(s *holdfasttest.Sim) {
+//			s.Given("account/ada", &pb.OpenAccount{Owner: "Ada"}, &pb.Deposit{Amount: 100})
+//			s.Send("transfer/t-1", &pb.Transfer{From: "ada", To: "grace", Amount: 1 + s.Rand().Int64N(200)})
+//		},
+//		Check: func(s *holdfasttest.Sim) error {
+//			if ada := s.State("account/ada").(*pb.Account); ada.Balance != 100 {
+//				return fmt.Errorf("ada has %d, and nobody has had anything of her", ada.Balance)
+//			}
+//			return nil
+//		},
+//	})
+//
+// A run that fails is told line by line, and its seed plays it again.
 //
 // [Golden] keeps a file with a sample of every event that was ever recorded, and fails
 // when one can no longer be read or is read otherwise than it was written.

@@ -35,6 +35,8 @@ const goldenHead = `# Every event that this type has ever recorded: its full nam
 // when a sample is not in the file. With HOLDFAST_UPDATE=1 in the environment samples
 // that are not in the file are added to it; what is there is never changed. A file that
 // is embedded must be there, if empty, before the first run.
+//
+// Of a saga it keeps the events that its reactions record, and not those of the runtime.
 func Golden(t TB, def holdfast.Definition, path string, samples ...holdfast.Event) {
 	t.Helper()
 	text, err := os.ReadFile(path)

@@ -2,9 +2,7 @@ package holdfasttest
 
 import (
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/holdfast-run/holdfast"
@@ -26,13 +24,14 @@ const (
 func (s *Sim) run() {
 	helped := 0
 	for step := 0; ; step++ {
-		switch {
-		case step == troubled:
+		if step == troubled {
 			s.luck.heal()
-		case step == endless:
+		}
+		if step == endless {
 			panic(simError{errors.New("it does not come to an end")})
 		}
 		if s.survives(s.step) {
+			s.always()
 			continue
 		}
 		if s.luck.heal(); helped == resumed || !s.help() {
@@ -42,235 +41,163 @@ func (s *Sim) run() {
 	}
 }
 
+func (s *Sim) always() {
+	if s.world.Always == nil {
+		return
+	}
+	if err := s.world.Always(s); err != nil {
+		panic(simError{err})
+	}
+}
+
 // help has an operator resume what is stuck, and reports whether something was.
-func (s *Sim) help() (any bool) {
-	for _, ref := range s.refs() {
-		if s.book.Saga(ref.Type) == nil || s.state(ref).(*messages.SagaState).Status != string(sagas.Stuck) {
-			continue
-		}
-		s.told.add("%s an operator resumes %s", s.clock(), ref)
-		a := s.driver.Ask(s.def(ref), s.request(ref, &messages.SagaResume{Reason: "to see whether it works again"}, holdfast.Delivery{}))
-		any = any || a.Err == nil
-	}
-	return any
-}
-
-// survives does f, or all die in it.
-func (s *Sim) survives(f func() bool) (more bool) {
-	defer func() {
-		if r := recover(); r != nil {
-			if _, ok := r.(crash); !ok {
-				panic(r)
-			}
-			s.die()
-			more = true
-		}
-	}()
-	return f()
-}
-
-func (s *Sim) point() {
-	if s.luck.point() {
-		panic(crash{})
-	}
-}
-
-// die forgets all that is not in the log: what was not noted as done is done again, and what
-// was on its way may still arrive.
-func (s *Sim) die() {
-	s.told.add("%s all nodes die", s.clock())
-	s.driver.TakeAll()
-	s.returns = nil
-	var kept []*job
-	for _, j := range s.jobs {
-		switch {
-		case j.of == nil:
-			kept = append(kept, j) // a client, who lives elsewhere
-		case s.luck.fails(3):
-			s.strays = append(s.strays, j)
+func (s *Sim) help() (helped bool) {
+	for _, ref := range s.log.begun {
+		if st := s.saga(ref); st != nil && st.Status == string(sagas.Stuck) {
+			s.note("an operator resumes %s", ref)
+			s.Send(ref.String(), &messages.SagaResume{Reason: "to see whether it works again"})
+			helped = true
 		}
 	}
-	s.jobs = kept
-	for d, n := range s.noted {
-		s.read[d] = n
-	}
-	for d := range s.read {
-		if _, ok := s.noted[d]; !ok {
-			delete(s.read, d)
-		}
-	}
+	return helped
 }
 
 // step lets one thing happen, and reports whether there was any.
 func (s *Sim) step() bool {
-	s.now = s.now.Add(time.Duration(s.Rand().IntN(20)) * time.Millisecond)
-	s.still = nil
+	r := s.Rand()
+	s.now = s.now.Add(time.Duration(r.IntN(20)) * time.Millisecond)
+	s.disturb()
 	s.follow()
-	if s.luck.fails(30) {
-		s.changeOwner()
-	}
-	if s.luck.fails(30) && len(s.returns) > 0 {
-		s.told.add("%s a former owner comes back", s.clock())
-		i := s.Rand().IntN(len(s.returns))
-		s.returns[i]()
-		s.returns = without(s.returns, i)
-	}
-	switch {
-	case len(s.strays) > 0 && (len(s.jobs) == 0 || s.Rand().IntN(4) == 0):
-		i := s.Rand().IntN(len(s.strays))
-		j := s.strays[i]
-		s.strays = without(s.strays, i)
-		s.stray(j)
-	case len(s.jobs) > 0:
-		i := s.Rand().IntN(len(s.jobs))
-		j := s.jobs[i]
-		s.jobs = without(s.jobs, i)
-		s.do(j)
+	next, due := s.timer()
+	switch busy := len(s.jobs) > 0; {
+	case len(s.strays) > 0 && (!busy && next < 0 || r.IntN(6) == 0):
+		s.arrive(r.IntN(len(s.strays)))
+	case next >= 0 && (!busy || due && r.IntN(4) == 0 || s.luck.fails(15)):
+		s.ring(next)
+	case busy:
+		s.do(s.pick())
+	case len(s.late) > 0:
+		s.land(0)
 	default:
-		return s.ring()
-	}
-	if s.Rand().IntN(4) == 0 {
-		s.note()
-	}
-	return true
-}
-
-// follow reads what is new in the log.
-func (s *Sim) follow() {
-	s.readOn()
-	for _, d := range s.world.Sagas {
-		for ; s.read[d] < len(s.log); s.read[d]++ {
-			e := s.log[s.read[d]]
-			tasks, err := s.book.Tasks(d, e.ref, e.commit)
-			if err != nil {
-				panic(simError{err})
-			}
-			for _, task := range tasks {
-				s.jobs = append(s.jobs, &job{task: task, of: d, record: s.read[d]})
-			}
-		}
-	}
-}
-
-// note keeps how far the log has been done with.
-func (s *Sim) note() {
-	for d, n := range s.read {
-		for _, j := range s.jobs {
-			if j.of == d {
-				n = min(n, j.record)
-			}
-		}
-		s.noted[d] = n
-	}
-}
-
-// changeOwner has an aggregate activated anew, while its former owner knows nothing of it.
-func (s *Sim) changeOwner() {
-	refs := s.refs()
-	if len(refs) == 0 {
-		return
-	}
-	ref := refs[s.Rand().IntN(len(refs))]
-	s.told.add("%s %s gets another owner", s.clock(), ref)
-	s.returns = append(s.returns, s.driver.Take(ref))
-}
-
-// ring has the next timer fire, late perhaps.
-func (s *Sim) ring() bool {
-	if len(s.timers) == 0 {
 		return false
 	}
-	i := 0
-	for k, t := range s.timers {
-		if t.At.Before(s.timers[i].At) {
-			i = k
-		}
-	}
-	t := s.timers[i]
-	if t.At.After(s.now) {
-		s.now = t.At
-	}
-	if s.luck.fails(5) {
-		s.now = s.now.Add(time.Duration(s.Rand().IntN(60)) * time.Second)
-	}
-	s.point()
-	if a := s.ask(t.Command(s.now)); a == nil || !passing(a) {
-		s.point()
-		s.timers = without(s.timers, i)
+	if r.IntN(4) == 0 {
+		s.keepNotes()
 	}
 	return true
 }
 
-// do does a job. When it dies in it, or fails, the job is done again.
-func (s *Sim) do(j *job) {
-	defer func() {
-		if r := recover(); r != nil {
-			if j.of == nil {
-				s.jobs = append(s.jobs, j)
-			}
-			panic(r)
+// timer finds the next timer, -1 if there is none, and whether its time has come.
+func (s *Sim) timer() (next int, due bool) {
+	next = -1
+	for i, t := range s.timers {
+		if next < 0 || t.At.Before(s.timers[next].At) {
+			next = i
 		}
-	}()
+	}
+	return next, next >= 0 && !s.timers[next].At.After(s.now)
+}
+
+// ring has a timer fire: late perhaps, or too early by a clock that is fast, or twice.
+func (s *Sim) ring(i int) {
+	t := s.timers[i]
+	switch {
+	case s.luck.fails(5):
+		s.now = later(s.now, t.At).Add(time.Duration(s.Rand().IntN(60)) * time.Second)
+	case !s.luck.fails(10):
+		s.now = later(s.now, t.At)
+	}
 	s.point()
+	if _, err := s.deliver(t.Command(s.now)); err != nil && passing(err) {
+		return
+	}
+	s.point()
+	if !s.luck.fails(10) {
+		s.cancel(t.Saga, t.Key)
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+func (s *Sim) cancel(saga holdfast.Ref, key string) {
+	s.timers = slices.DeleteFunc(s.timers, func(t sagas.Timer) bool { return t.Saga == saga && t.Key == key })
+}
+
+// do does a job. When somebody dies in it, or it fails, it is done again.
+func (s *Sim) do(j *job) {
+	s.doing = j
+	s.point()
+	done := true
 	switch t := j.task.(type) {
 	case sagas.Timer:
-		if !slices.ContainsFunc(s.timers, func(o sagas.Timer) bool { return o.Saga == t.Saga && o.Key == t.Key }) {
-			s.timers = append(s.timers, t)
-		}
+		s.cancel(t.Saga, t.Key)
+		s.timers = append(s.timers, t)
 	case sagas.Cancel:
-		s.timers = slices.DeleteFunc(s.timers, func(o sagas.Timer) bool { return o.Saga == t.Saga && o.Key == t.Key })
+		s.cancel(t.Saga, t.Key)
 	case sagas.Command:
-		s.send(j, t)
+		done = s.send(j, t)
 	}
 	s.point()
+	if s.doing = nil; done {
+		s.done(j)
+	}
 }
 
-func (s *Sim) send(j *job, c sagas.Command) {
+// send sends the command of a job, and reports whether that is all.
+func (s *Sim) send(j *job, c sagas.Command) (done bool) {
 	receipt, err := s.deliver(c)
 	if s.luck.fails(10) {
-		s.strays = append(s.strays, &job{task: c})
+		s.strays = append(s.strays, c)
 	}
 	s.point()
-	switch {
-	case c.Report != nil:
-		s.jobs = append(s.jobs, &job{task: c.Report(receipt, err), of: j.of, record: j.record})
-	case err != nil && passing(err):
-		s.jobs = append(s.jobs, j)
+	if c.Report != nil {
+		j.task = c.Report(receipt, err) // what is known now is not asked again
+		return false
 	}
+	return err == nil || !passing(err)
 }
 
-// stray has a command arrive that nobody waits for any more.
-func (s *Sim) stray(j *job) {
-	if c, ok := j.task.(sagas.Command); ok {
-		_, _ = s.deliver(c)
-	}
+// arrive has a command arrive for which nobody waits any more.
+func (s *Sim) arrive(i int) {
+	c := s.strays[i]
+	s.strays = without(s.strays, i)
+	_, _ = s.deliver(c)
 }
 
 // deliver has a command decided on, unless it gets lost, or the answer does.
 func (s *Sim) deliver(c sagas.Command) (holdfast.Receipt, error) {
-	if s.luck.fails(15) {
-		s.tell(c, "gets lost")
-		return holdfast.Receipt{}, holdfast.Errorf(holdfast.CodeUncertain, "the request got lost")
+	switch {
+	case s.luck.fails(15):
+		if s.Rand().IntN(2) == 0 {
+			s.strays = append(s.strays, c)
+		}
+		return s.undone(c, holdfast.CodeUncertain, "the request got lost, or comes late")
+	case s.luck.fails(40):
+		return s.undone(c, holdfast.CodeUnavailable, "the aggregate cannot be reached")
+	case s.luck.fails(60):
+		return s.undone(c, holdfast.CodeOverloaded, "too much waits there")
+	case s.types[c.To.Type] == nil:
+		return s.undone(c, holdfast.CodeUnknown, "there is no such aggregate type")
 	}
-	if s.types[c.To.Type] == nil {
-		return holdfast.Receipt{}, holdfast.Errorf(holdfast.CodeUnknown, "there is no aggregate type %q", c.To.Type)
-	}
+	s.asked = c.To
 	a := s.driver.Ask(s.def(c.To), s.request(c.To, c.Command, c.Delivery))
-	if a.Err != nil {
-		s.tell(c, "%v", a.Err)
-	} else {
-		s.tell(c, "%s", strings.Join(append([]string{"accepted"}, a.Receipt.Events...), " "))
-	}
+	s.asked = holdfast.Ref{}
+	s.answered(c, a.Receipt, a.Err)
 	if s.luck.fails(15) {
-		s.tell(c, "the answer gets lost")
-		return holdfast.Receipt{}, holdfast.Errorf(holdfast.CodeUncertain, "the answer got lost")
+		return s.undone(c, holdfast.CodeUncertain, "the answer got lost")
 	}
 	return a.Receipt, a.Err
 }
 
-func (s *Sim) ask(c sagas.Command) error {
-	_, err := s.deliver(c)
-	return err
+func (s *Sim) undone(c sagas.Command, code holdfast.Code, why string) (holdfast.Receipt, error) {
+	err := holdfast.Errorf(code, "%s", why)
+	s.answered(c, holdfast.Receipt{}, err)
+	return holdfast.Receipt{}, err
 }
 
 // passing reports whether a failure may be another the next time.
@@ -278,14 +205,7 @@ func passing(err error) bool {
 	switch holdfast.CodeOf(err) {
 	case holdfast.CodeUnavailable, holdfast.CodeOverloaded, holdfast.CodeUncertain, holdfast.CodeConflict:
 		return true
-	}
-	return false
-}
-
-func (s *Sim) tell(c sagas.Command, format string, args ...any) {
-	if s.told != nil {
-		s.told.add("%s %s for %s: "+format, append([]any{s.clock(), describe(c.Command), c.To}, args...)...)
+	default:
+		return false
 	}
 }
-
-func (s *Sim) clock() string { return fmt.Sprintf("%10v", s.now.Sub(begin)) }

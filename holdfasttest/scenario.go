@@ -39,7 +39,7 @@ func Given(t TB, def holdfast.Definition, events ...holdfast.Event) Scenario {
 	s := Scenario{
 		t:       t,
 		history: history{def: def, state: def.Zero()},
-		at:      time.Date(2020, time.June, 1, 12, 0, 0, 0, time.UTC),
+		at:      begin,
 	}
 	if err := s.checkSnapshot(); err != nil {
 		t.Fatalf("%s, when nothing has happened: %v", def.Name(), err)

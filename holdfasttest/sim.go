@@ -1,12 +1,9 @@
 package holdfasttest
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -15,7 +12,6 @@ import (
 	"github.com/holdfast-run/holdfast/actors"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence"
-	"github.com/holdfast-run/holdfast/persistence/memory"
 	"github.com/holdfast-run/holdfast/sagas"
 )
 
@@ -25,33 +21,23 @@ type Sim struct {
 	book   *sagas.Book
 	types  map[string]holdfast.Definition
 	luck   luck
-	told   *telling
-	store  *memory.Store
-	log    []entry // what has been read of it
+	told   *telling // nil when nobody wants to know
 	driver actors.Driver
-	still  *actors.Driver // knows the states of now; nil when something has happened since
 	now    time.Time
 	sent   int // commands of the story
 
-	read    map[*sagas.Saga]int // how many records have been read for a saga type
-	noted   map[*sagas.Saga]int // of these, how many are noted as done with
-	jobs    []*job              // to be done, in any order
-	strays  []*job              // on their way for the second time, or since before a crash
-	timers  []sagas.Timer
-	returns []func() // former owners that may come back
-}
+	log        *ledger
+	partitions uint32
+	forced     map[holdfast.Ref]bool // sagas that an operator has ended
 
-// A job is a task under way.
-type job struct {
-	task   sagas.Task
-	of     *sagas.Saga // nil for the story's own
-	record int         // of the log, from which it comes
-}
-
-// An entry is a commit of the log.
-type entry struct {
-	ref    holdfast.Ref
-	commit *messages.Commit
+	followers []*follower
+	jobs      []*job          // to be done, in any order but for their lanes
+	strays    []sagas.Command // for which nobody waits any more
+	timers    []sagas.Timer
+	returns   []func()     // former owners that may come back
+	late      []func()     // commits that may yet reach the log
+	doing     *job         // under way
+	asked     holdfast.Ref // whom
 }
 
 // simError ends a run.
@@ -59,14 +45,31 @@ type simError struct{ error }
 
 func newSim(w *World, book *sagas.Book, luck luck, told *telling) *Sim {
 	s := &Sim{
-		world: w, book: book, types: map[string]holdfast.Definition{}, luck: luck, told: told,
-		store: memory.New("sim"), now: begin, read: map[*sagas.Saga]int{}, noted: map[*sagas.Saga]int{},
+		world: w, book: book, types: map[string]holdfast.Definition{}, luck: luck, told: told, now: begin,
+		forced: map[holdfast.Ref]bool{},
 	}
 	for _, def := range book.Types() {
 		s.types[def.Name()] = def
 	}
-	s.driver.Store = &badStore{s.store, s}
+	s.partitions = []uint32{1, 1, 3}[s.Rand().IntN(3)]
+	s.driver.Window = []int{0, 0, 3}[s.Rand().IntN(3)]
+	for _, d := range w.Sagas {
+		for p := range s.partitions {
+			s.followers = append(s.followers, &follower{saga: d, partition: p})
+		}
+	}
+	s.log = &ledger{of: map[holdfast.Ref]*account{}, place: s.partition}
+	s.driver.Store = &badLedger{s.log, s}
 	return s
+}
+
+// partition is where an aggregate's commits stand.
+func (s *Sim) partition(ref holdfast.Ref) uint32 {
+	id, err := messages.EncodeID(ref.ID)
+	if err != nil {
+		panic(simError{fmt.Errorf("%s: %w", ref, err)})
+	}
+	return messages.PartitionOf(ref.Type, id, s.partitions)
 }
 
 // Rand is what a story draws from.
@@ -77,7 +80,7 @@ func (s *Sim) Rand() *rand.Rand { return s.luck.rand() }
 func (s *Sim) Given(ref string, commands ...holdfast.Command) {
 	for _, c := range commands {
 		r := s.request(parse(ref), c, holdfast.Delivery{})
-		quiet := actors.Driver{Store: s.store}
+		quiet := actors.Driver{Store: s.log}
 		if a := quiet.Ask(s.def(r.Ref), r); a.Err != nil {
 			panic(simError{fmt.Errorf("%s, %s: %w", ref, describe(c), a.Err)})
 		}
@@ -88,7 +91,7 @@ func (s *Sim) Given(ref string, commands ...holdfast.Command) {
 // run, and again until it is accepted or refused.
 func (s *Sim) Send(ref string, c holdfast.Command) {
 	s.sent++
-	d := holdfast.Delivery{Once: begin, Meta: holdfast.Meta{ID: fmt.Sprintf("client-%d", s.sent)}}
+	d := holdfast.Delivery{Once: begin.Add(-time.Hour), Meta: holdfast.Meta{ID: fmt.Sprintf("client-%d", s.sent)}}
 	s.jobs = append(s.jobs, &job{task: sagas.Command{To: parse(ref), Command: c, Delivery: d}})
 }
 
@@ -97,14 +100,16 @@ func (s *Sim) Send(ref string, c holdfast.Command) {
 func (s *Sim) State(ref string) proto.Message { return s.state(parse(ref)) }
 
 func (s *Sim) state(ref holdfast.Ref) proto.Message {
-	if s.still == nil {
-		s.still = &actors.Driver{Store: s.store}
-	}
-	a := s.still.Ask(s.def(ref), &actors.Request{Ref: ref})
-	switch {
-	case errors.Is(a.Err, holdfast.ErrUnknown):
+	version := s.log.version(ref)
+	if version == 0 {
 		return nil
-	case a.Err != nil:
+	}
+	if state, known := s.driver.State(ref, version); known {
+		return state
+	}
+	fresh := actors.Driver{Store: s.log}
+	a := fresh.Ask(s.def(ref), &actors.Request{Ref: ref})
+	if a.Err != nil {
 		panic(simError{fmt.Errorf("%s: %w", ref, a.Err)})
 	}
 	return a.View.State
@@ -113,7 +118,7 @@ func (s *Sim) state(ref holdfast.Ref) proto.Message {
 // Each calls f with the name and the state of everything of a type to which something has
 // happened, in the order in which it began.
 func (s *Sim) Each(typ string, f func(id string, state proto.Message)) {
-	for _, ref := range s.refs() {
+	for _, ref := range s.log.begun {
 		if ref.Type != typ {
 			continue
 		}
@@ -123,34 +128,24 @@ func (s *Sim) Each(typ string, f func(id string, state proto.Message)) {
 	}
 }
 
-// refs are all that have something in the log, in the order in which they began.
-func (s *Sim) refs() (refs []holdfast.Ref) {
-	s.readOn()
-	for _, e := range s.log {
-		if !slices.Contains(refs, e.ref) {
-			refs = append(refs, e.ref)
+// Events are those of an aggregate or a saga, as type/id, as they were recorded.
+func (s *Sim) Events(ref string) (events []holdfast.Event) {
+	of := parse(ref)
+	for _, entry := range s.log.entries {
+		if entry.ref != of {
+			continue
+		}
+		for _, ch := range entry.commit.Changes {
+			for _, recorded := range ch.Events {
+				e, err := persistence.DecodeEvent(s.def(of), recorded)
+				if err != nil {
+					panic(simError{err})
+				}
+				events = append(events, e)
+			}
 		}
 	}
-	return refs
-}
-
-// readOn reads what is new in the log.
-func (s *Sim) readOn() {
-	after := []holdfast.Position{holdfast.NewPosition(0, uint64(len(s.log)))}
-	_, err := s.store.Scan(context.Background(), persistence.ScanOptions{After: after}, func(r persistence.Record) error {
-		sub, err := messages.ParseSubject(r.Subject)
-		if err != nil {
-			return err
-		}
-		c, err := persistence.Open(r.Position, r.Body)
-		if err == nil {
-			s.log = append(s.log, entry{holdfast.Ref{Type: sub.Type, ID: sub.ID.Raw()}, c.Commit})
-		}
-		return err
-	})
-	if err != nil {
-		panic(simError{err})
-	}
+	return events
 }
 
 func parse(ref string) holdfast.Ref {
@@ -172,7 +167,7 @@ func (s *Sim) def(ref holdfast.Ref) holdfast.Definition {
 // request makes what an engine is asked. What the engine is given is its own.
 func (s *Sim) request(ref holdfast.Ref, c holdfast.Command, d holdfast.Delivery) *actors.Request {
 	if d.Meta.At.IsZero() {
-		d.Meta.At = s.now
+		d.Meta.At = s.skewed()
 	}
 	if d.Meta.ID == "" {
 		s.sent++
@@ -181,53 +176,12 @@ func (s *Sim) request(ref holdfast.Ref, c holdfast.Command, d holdfast.Delivery)
 	if d.Meta.CorrelationID == "" {
 		d.Meta.CorrelationID = d.Meta.ID
 	}
+	for _, id := range []string{d.Meta.ID, d.Meta.CorrelationID, d.Meta.CausationID} {
+		if err := messages.CheckCommandID(id); id != "" && err != nil {
+			panic(simError{fmt.Errorf("%s for %s: no node would send the id %q: %w", describe(c), ref, id, err)})
+		}
+	}
 	return &actors.Request{Ref: ref, Command: proto.Clone(c), Delivery: d}
-}
-
-// verify checks what has to hold in every world.
-func (s *Sim) verify() error {
-	var wrong []error
-	type use struct {
-		ref holdfast.Ref
-		id  string
-	}
-	used := map[use]bool{}
-	s.readOn()
-	for _, e := range s.log {
-		for _, ch := range e.commit.Changes {
-			u := use{e.ref, ch.CommandId}
-			if used[u] {
-				wrong = append(wrong, fmt.Errorf("%s took the command %s twice", e.ref, ch.CommandId))
-			}
-			used[u] = true
-		}
-	}
-	for _, ref := range s.refs() {
-		if s.book.Saga(ref.Type) == nil {
-			continue
-		}
-		st := s.state(ref).(*messages.SagaState)
-		if status := sagas.Status(st.Status); !status.Final() && !(s.world.Stuck && status == sagas.Stuck) {
-			wrong = append(wrong, fmt.Errorf("%s is %s, and nothing moves any more%s", ref, status, standing(st)))
-		}
-	}
-	return errors.Join(wrong...)
-}
-
-// standing says where a saga stands that has not come to its end.
-func standing(st *messages.SagaState) string {
-	var b strings.Builder
-	for _, p := range st.Steps {
-		for way, r := range map[string]*messages.SagaErrand{"": p.Do, " undone": p.Undo, " made void": p.Void} {
-			if r.GetPhase() != messages.SagaPhase_SAGA_PHASE_ENDED && r.GetPhase() != messages.SagaPhase_SAGA_PHASE_UNSPECIFIED {
-				fmt.Fprintf(&b, "; %s%s: %s %s", p.Name, way, strings.ToLower(strings.TrimPrefix(r.Phase.String(), "SAGA_PHASE_")), r.Reason)
-			}
-		}
-	}
-	for _, p := range st.Parked {
-		fmt.Fprintf(&b, "; parked: %s", p.Reason)
-	}
-	return b.String()
 }
 
 func without[T any](list []T, i int) []T { return slices.Delete(list, i, i+1) }

@@ -15,6 +15,9 @@ import (
 // describe gives a message as its full name and its fields in JSON, always in the same
 // form: bank.v1.Deposited {"amount":"100"}.
 func describe(m proto.Message) string {
+	if m == nil {
+		return "nil"
+	}
 	return string(proto.MessageName(m)) + " " + fields(m)
 }
 
@@ -39,16 +42,23 @@ func fields(m proto.Message) string {
 	return b.String()
 }
 
+// below begins the next line of a list of which a failure tells.
+const below = "\n        "
+
 // list writes events one a line.
 func list(events []holdfast.Event) string {
 	if len(events) == 0 {
 		return "nothing"
 	}
-	lines := make([]string, len(events))
-	for i, e := range events {
-		lines[i] = describe(e)
+	return strings.Join(described(events), below)
+}
+
+func described(messages []proto.Message) []string {
+	texts := make([]string, len(messages))
+	for i, m := range messages {
+		texts[i] = describe(m)
 	}
-	return strings.Join(lines, "\n        ")
+	return texts
 }
 
 func sameEvents(a, b []holdfast.Event) bool {
@@ -65,8 +75,15 @@ func sameEvents(a, b []holdfast.Event) bool {
 
 // fieldsOf gives a message's fields, those without a value too, as a picture.
 func fieldsOf(m proto.Message) picture {
+	return drawn(m, protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true})
+}
+
+// saidIn gives those of a message's fields that have a value.
+func saidIn(m proto.Message) picture { return drawn(m, protojson.MarshalOptions{UseProtoNames: true}) }
+
+func drawn(m proto.Message, form protojson.MarshalOptions) picture {
 	var p picture
-	text, err := protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}.Marshal(m)
+	text, err := form.Marshal(m)
 	var value any
 	if err == nil {
 		err = json.Unmarshal(text, &value)

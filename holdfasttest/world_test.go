@@ -1,6 +1,7 @@
 package holdfasttest_test
 
 import (
+	"flag"
 	"fmt"
 	"strings"
 	"testing"
@@ -13,6 +14,8 @@ import (
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/sagas"
 )
+
+var runs = flag.Int("runs", 2000, "how many runs are simulated")
 
 // gift is the data of a saga that takes 10 from the account bob, 5 from eve, and gives its
 // owner 15.
@@ -73,14 +76,14 @@ func gifts(saga *sagas.Saga) holdfasttest.World {
 }
 
 func TestSimulate(t *testing.T) {
-	holdfasttest.Simulate(t, 2000, gifts(giving(sagas.Undo("account", gift.giveBack))))
+	holdfasttest.Simulate(t, *runs, gifts(giving(sagas.Undo("account", gift.giveBack))))
 }
 
 // Bob's money stays away when the last step fails: some run shows it, and shows it again.
 func TestSimulateFindsAMissingCompensation(t *testing.T) {
 	w := gifts(giving(sagas.NoUndo("it was forgotten")))
 	said := verdictOn(t, func(t holdfasttest.TB) { holdfasttest.Simulate(t, 1000, w) })
-	wantSaid(t, said, "and there were 50", "account/bob: accepted bank.v1.Withdrawn", "in the World plays this again")
+	wantSaid(t, said, "and there were 50", `bob, for account/bob: bank.v1.Withdraw {"amount":"10"} → bank.v1.Withdrawn`, "in the World plays this again")
 	var seed uint64
 	if _, err := fmt.Sscanf(said, "seed %d:", &seed); err != nil {
 		t.Fatal(err)
@@ -90,6 +93,20 @@ func TestSimulateFindsAMissingCompensation(t *testing.T) {
 	w.Seed = seed
 	again := verdictOn(t, func(t holdfasttest.TB) { holdfasttest.Simulate(t, 1, w) })
 	wantSaid(t, again, story)
+}
+
+// A seed always plays the same run.
+func TestSimulateRepeats(t *testing.T) {
+	t.Parallel()
+	w := gifts(giving(sagas.Undo("account", gift.giveBack)))
+	for w.Seed = 1; w.Seed <= 30; w.Seed++ {
+		once := func() string {
+			return verdictOn(t, func(t holdfasttest.TB) { holdfasttest.Simulate(t, 1, w) })
+		}
+		if first, again := once(), once(); first != again {
+			t.Fatalf("seed %d tells two stories:\n%s\n%s", w.Seed, first, again)
+		}
+	}
 }
 
 // What never ends is found, too.
@@ -108,4 +125,98 @@ func TestCrash(t *testing.T) {
 		t.Errorf("only %d points", n)
 	}
 	t.Log(n, "points")
+}
+
+// diary is the data of a saga that writes down what comes to an account, until it is full.
+type diary struct{ pages int }
+
+const pages = 6
+
+var keeping = sagas.Define("diary",
+	sagas.On("account", func(_ *bankpb.Deposited, from sagas.Source) string { return from.Ref.ID }, diary.deposited),
+	sagas.Evolve(func(d diary, _ *bankpb.Deposited) diary { return diary{d.pages + 1} }),
+)
+
+func (d diary) deposited(e *bankpb.Deposited, _ sagas.Source) sagas.Then {
+	t := sagas.Then{Record: events{e}}
+	if d.pages+1 == pages {
+		t.Done = sagas.Completed
+	}
+	return t
+}
+
+// A saga is told of an aggregate's events in the order in which they happened, and of each
+// once: what stands in the diary is what stands in the log.
+func TestSimulateTellsInOrder(t *testing.T) {
+	t.Parallel()
+	holdfasttest.Simulate(t, 2000, holdfasttest.World{
+		Types: []holdfast.Definition{bank.Account},
+		Sagas: []*sagas.Saga{keeping},
+		Story: func(s *holdfasttest.Sim) {
+			s.Given("account/ada", &bankpb.OpenAccount{Owner: "Ada"})
+			for i := range pages {
+				s.Send("account/ada", &bankpb.Deposit{Amount: int64(i) + 1})
+			}
+		},
+		Check: func(s *holdfasttest.Sim) error {
+			var got []holdfast.Event
+			for _, r := range s.State("diary/ada").(*messages.SagaState).Recorded {
+				e, err := r.UnmarshalNew()
+				if err != nil {
+					return err
+				}
+				got = append(got, e)
+			}
+			if want := s.Events("account/ada")[1:]; fmt.Sprint(got) != fmt.Sprint(want) {
+				return fmt.Errorf("in the diary stands %v, and in the log %v", got, want)
+			}
+			return nil
+		},
+	})
+}
+
+// watch is the data of a saga that never sleeps.
+type watch struct{}
+
+var watching = sagas.Define("watch",
+	sagas.OnCommand(func(watch, *bankpb.OpenAccount) (sagas.Then, error) { return watch{}.awake(), nil }),
+	sagas.OnTime("again", watch.awake),
+)
+
+func (watch) awake() sagas.Then {
+	return sagas.Then{Wake: []sagas.Wake{{Name: "again", After: time.Hour}}}
+}
+
+func TestWrongWorldIsFound(t *testing.T) {
+	world := func(change func(*holdfasttest.World)) func(holdfasttest.TB) {
+		w := gifts(giving(sagas.Undo("account", gift.giveBack)))
+		change(&w)
+		return func(t holdfasttest.TB) { holdfasttest.Simulate(t, 10, w) }
+	}
+	story := func(f func(*holdfasttest.Sim)) func(holdfasttest.TB) {
+		return world(func(w *holdfasttest.World) { w.Story = f })
+	}
+	found(t, []wrong{
+		{"a command that is refused", story(func(s *holdfasttest.Sim) { s.Given("account/bob", &bankpb.CloseAccount{}) }), []string{
+			"seed 1: account/bob, bank.v1.CloseAccount {}: not_open",
+		}},
+		{"no such type", story(func(s *holdfasttest.Sim) { s.Given("purse/bob", &bankpb.CloseAccount{}) }), []string{`the world has no type "purse"`}},
+		{"no ref", story(func(s *holdfasttest.Sim) { s.Send("bob", &bankpb.CloseAccount{}) }), []string{"want type/id"}},
+		{"an aggregate type is missing", world(func(w *holdfasttest.World) { w.Types = nil }), []string{`there is no aggregate type "account": add it`}},
+		{"wrong on the way", world(func(w *holdfasttest.World) {
+			w.Always = func(s *holdfasttest.Sim) error {
+				if bob := s.State("account/bob").(*bankpb.Account); bob.Balance < 25 {
+					return fmt.Errorf("bob has %d", bob.Balance)
+				}
+				return nil
+			}
+		}), []string{"bob has 15", "account/bob"}},
+		{"a check that panics", world(func(w *holdfasttest.World) {
+			w.Check = func(s *holdfasttest.Sim) error { return fmt.Errorf("%v", s.State("account/nobody").(*bankpb.Account)) }
+		}), []string{"seed 1: panic: interface conversion", "world_test.go"}},
+		{"no end", world(func(w *holdfasttest.World) {
+			w.Sagas = []*sagas.Saga{watching}
+			w.Story = func(s *holdfasttest.Sim) { s.Send("watch/w-1", &bankpb.OpenAccount{Owner: "ada"}) }
+		}), []string{"it does not come to an end", "watch/w-1 is woken → SagaRang, SagaAlarmed", "lines are left out"}},
+	})
 }

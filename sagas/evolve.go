@@ -130,6 +130,7 @@ func (d *Saga) answered(s state, e *messages.SagaAnswered) state {
 			r.uncertain = true
 		case holdfast.CodeRejected: // it was decided on, so its id is not recorded
 			r.uncertain = false
+		default:
 		}
 		r.reason = why(e)
 		switch {

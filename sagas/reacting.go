@@ -125,7 +125,7 @@ func (d *Saga) told(s state, name, failed string, at time.Time) holdfast.Events 
 
 // recorded has an event of the saga's own take effect.
 func (d *Saga) recorded(s state, e holdfast.Event) state {
-	s.data = d.evolves[eventName(e)](s.data, e)
+	s.data = d.evolves[eventName(e)](d.dataOf(s), e)
 	s.records = append(slices.Clip(s.records), mustPack(e))
 	return s
 }

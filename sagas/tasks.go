@@ -184,7 +184,8 @@ func (o origin) intents(recorded *messages.Event, tasks []Task) ([]Task, error) 
 			tasks = append(tasks, c)
 		}
 	case *messages.SagaAnswered:
-		timer(e.Again, "again", e.Step, e.Way, e.Again)
+		// Attempts to make a command void are counted anew for the one in its place.
+		timer(e.Again, "again", e.Step, e.Way, e.Attempt, e.Again)
 	case *messages.SagaAlarmed:
 		timer(e.At, "alarm", e.Name, e.At)
 	case *messages.SagaRouted:

@@ -177,3 +177,21 @@ func TestUnrouted(t *testing.T) {
 		t.Errorf("it is passed on %d times: %v", passed, tasks)
 	}
 }
+
+// Each pause has a timer of its own: one that was taken for another would be a wake that the
+// saga has had, and nothing would be tried any more. The attempts to make a command void are
+// counted anew when it is another command.
+func TestTimersOfPauses(t *testing.T) {
+	pause := func(again time.Duration) *messages.SagaAnswered {
+		return &messages.SagaAnswered{Step: "a", Way: void, Attempt: 1, Code: "uncertain", Again: int64(again)}
+	}
+	c := &messages.Commit{FirstVersion: 1, Changes: []*messages.Change{change(t, time.Unix(1, 0), pause(time.Second), pause(time.Minute))}}
+	tasks, err := book(t).Tasks(journey, holdfast.Ref{Type: "journey", ID: "j-1"}, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second := tasks[0].(Timer), tasks[1].(Timer)
+	if first.Key == second.Key || first.Command(first.At).Delivery.Meta.ID == second.Command(second.At).Delivery.Meta.ID {
+		t.Errorf("both are %q", first.Key)
+	}
+}

@@ -62,7 +62,7 @@ func (checkout) begun(id string, c *pb.Checkout) checkout {
 
 func (c checkout) place() (string, *pb.PlaceOrder) {
 	return c.order, &pb.PlaceOrder{
-		Customer: c.customer, Sku: c.sku, Quantity: c.quantity, Amount: c.amount, Card: c.card, Address: c.address,
+		Customer: c.customer, Sku: c.sku, Quantity: c.quantity, Amount: c.amount, Card: c.card, Address: c.address, Checkout: true,
 	}
 }
 
@@ -99,8 +99,9 @@ func (c checkout) takeOut() (string, *pb.TakeOut) {
 }
 
 func (c checkout) notify() (string, *pb.Notify) {
-	return c.order, &pb.Notify{
-		To:   c.customer,
-		Text: fmt.Sprintf("Your order %s is on its way to %s.", c.order, c.address),
-	}
+	return c.order, onItsWay(c.customer, c.order, c.address)
+}
+
+func onItsWay(customer, order, address string) *pb.Notify {
+	return &pb.Notify{To: customer, Text: fmt.Sprintf("Your order %s is on its way to %s.", order, address)}
 }

@@ -4,23 +4,20 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/examples/shop"
 	pb "github.com/holdfast-run/holdfast/examples/shop/shoppb"
+	"github.com/holdfast-run/holdfast/holdfasttest"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/sagas"
 )
 
-// openShop has five teas on the shelf.
-func openShop(t *testing.T) *world {
-	t.Helper()
-	w := newWorld(t, "checkout/o-1", shop.Checkout.Type(), shop.Order, shop.Payment, shop.Stock, shop.Shipment, shop.Mail)
-	w.must("stock/tea", &pb.AddStock{Quantity: 5})
-	return w
-}
+var types = []holdfast.Definition{shop.Order, shop.Payment, shop.Stock, shop.Shipment, shop.Mail}
 
 func checkout(change func(*pb.Checkout)) *pb.Checkout {
 	c := &pb.Checkout{Customer: "ada", Sku: "tea", Quantity: 2, Amount: 9_90, Card: "tok-1", Address: "St James's Square"}
@@ -28,26 +25,117 @@ func checkout(change func(*pb.Checkout)) *pb.Checkout {
 	return c
 }
 
-// settle goes on until nothing more happens by itself. Goods are neither lost nor made on the
-// way, and none are paid for twice.
-func settle(w *world) {
-	w.t.Helper()
-	for range 200 { // what cannot be reached is asked for ever
-		if !w.step() {
-			return
-		}
-		s := w.shows("stock/tea").(*pb.Stock)
-		n := s.Free + s.Gone
-		for _, r := range s.Reserved {
-			n += r.Quantity
-		}
-		if n != 5 {
-			w.t.Fatalf("of 5 there are %v", s)
-		}
-		if p := w.shows("payment/o-1").(*pb.Payment); p.Captured > 9_90 || p.Refunded > p.Captured {
-			w.t.Fatalf("of 990 there are %v", p)
-		}
+// What a checkout of two teas sends.
+var (
+	toPay       = holdfasttest.To("payment/o-1", &pb.Capture{Amount: 9_90, Card: "tok-1"})
+	toPayBack   = holdfasttest.To("payment/o-1", &pb.Refund{})
+	toReserve   = holdfasttest.To("stock/tea", &pb.Reserve{Order: "o-1", Quantity: 2})
+	toRelease   = holdfasttest.To("stock/tea", &pb.Release{Order: "o-1"})
+	toShip      = holdfasttest.To("shipment/o-1", &pb.Ship{Address: "St James's Square", Sku: "tea", Quantity: 2})
+	toConfirm   = holdfasttest.To("order/o-1", &pb.ConfirmOrder{})
+	toTakeOut   = holdfasttest.To("stock/tea", &pb.TakeOut{Order: "o-1"})
+	toNotify    = holdfasttest.To("mail/o-1", &pb.Notify{To: "ada", Text: "Your order o-1 is on its way to St James's Square."})
+	toNeverPay  = holdfasttest.To("payment/o-1", &messages.Void{})
+	notConfirms = "the order was cancelled, and stays so; place another one"
+)
+
+func toCancel(reason string) holdfasttest.Sent {
+	return holdfasttest.To("order/o-1", &pb.CancelOrder{Reason: reason})
+}
+
+// ordered is a checkout whose order was placed.
+func ordered(t *testing.T) holdfasttest.SagaScenario {
+	t.Helper()
+	return holdfasttest.GivenSaga(t, shop.Checkout, "o-1", types...).
+		When(checkout(func(*pb.Checkout) {})).ThenSends(holdfasttest.To("order/o-1", place(func(c *pb.PlaceOrder) { c.Checkout = true }))).
+		WhenAccepted("order").ThenSends(toPay)
+}
+
+// underWay is a checkout from which there is no way back.
+func underWay(t *testing.T) holdfasttest.SagaScenario {
+	t.Helper()
+	return ordered(t).
+		WhenAccepted("pay").ThenSends(toReserve).
+		WhenAccepted("reserve").ThenSends(toShip).
+		WhenAccepted("ship").ThenSends(toConfirm, toTakeOut, toNotify)
+}
+
+func TestCheckoutCompleted(t *testing.T) {
+	t.Parallel()
+	underWay(t).
+		WhenAccepted("notify").ThenSends().
+		WhenAccepted("confirm").ThenSends().
+		When(&messages.SagaCancel{Reason: "too late"}).ThenRejected("past_pivot").
+		WhenAccepted("take-out").ThenStatus(sagas.Completed).
+		When(checkout(func(*pb.Checkout) {})).ThenRejected("already_begun")
+}
+
+// What was done is undone, the last first.
+func TestCheckoutUndone(t *testing.T) {
+	t.Parallel()
+	ordered := ordered(t)
+	ordered.WhenRejected("pay", "card_declined", "the card was declined").ThenSends(toCancel("card_declined: the card was declined")).
+		WhenAccepted("order").ThenStatus(sagas.Compensated).ThenReason("card_declined: the card was declined")
+	reserving := ordered.WhenAccepted("pay").ThenSends(toReserve)
+	reserving.WhenRejected("reserve", "out_of_stock", "0 are free").ThenSends(toPayBack).
+		WhenAccepted("pay").ThenSends(toCancel("out_of_stock: 0 are free")).
+		WhenAccepted("order").ThenStatus(sagas.Compensated)
+	reserving.WhenAccepted("reserve").ThenSends(toShip).
+		WhenRejected("ship", "no_such_address", "nobody finds it").ThenSends(toRelease).ThenStatus(sagas.Compensating).
+		WhenAccepted("reserve").ThenSends(toPayBack).
+		WhenAccepted("pay").ThenSends(toCancel("no_such_address: nobody finds it")).
+		WhenAccepted("order").ThenStatus(sagas.Compensated)
+}
+
+// What cannot be reached is tried again for a minute, and then has to say whether it has
+// happened.
+func TestCheckoutOutOfTime(t *testing.T) {
+	t.Parallel()
+	away := ordered(t).Closely().
+		WhenFails("pay", holdfast.CodeUnavailable).ThenSends().ThenWakesAfter(200*time.Millisecond).
+		After(200*time.Millisecond).ThenSends(toPay).
+		WhenKeepsFailing("pay", holdfast.CodeUncertain).ThenSends(toNeverPay).
+		WhenFails("pay", holdfast.CodeUnavailable).ThenStatus(sagas.Running).
+		After(time.Minute).ThenSends(toNeverPay)
+	away.WhenAccepted("pay").ThenStatus(sagas.Compensating)
+	away.WhenExecuted("pay", captured).ThenSends(toReserve)
+}
+
+func TestCheckoutCancelled(t *testing.T) {
+	t.Parallel()
+	reserving := ordered(t).WhenAccepted("pay").ThenSends(toReserve).
+		When(&messages.SagaCancel{Reason: "Ada has changed her mind"}).ThenSends()
+	reserving.WhenRejected("reserve", "out_of_stock", "0 are free").ThenSends(toPayBack)
+	reserving.WhenAccepted("reserve").ThenSends(toRelease).
+		WhenAccepted("reserve").ThenSends(toPayBack).
+		WhenAccepted("pay").ThenSends(toCancel("Ada has changed her mind")).
+		WhenAccepted("order").ThenStatus(sagas.Cancelled).ThenReason("Ada has changed her mind")
+}
+
+// A mail that comes back is sent again for a while. Then a person finds out who it is for.
+func TestCheckoutStuck(t *testing.T) {
+	t.Parallel()
+	toAlan := &pb.Notify{To: "alan", Text: "Your order o-1 is on its way."}
+	edited, err := anypb.New(toAlan)
+	if err != nil {
+		t.Fatal(err)
 	}
+	done := underWay(t).WhenAccepted("confirm").ThenSends().WhenAccepted("take-out").ThenSends()
+	done.WhenKeepsRejecting("notify", "bounced", "it came back").ThenStatus(sagas.Stuck).ThenReason("notify: bounced: it came back").
+		When(&messages.SagaResume{Reason: "perhaps it goes through now"}).ThenSends(toNotify).
+		WhenKeepsRejecting("notify", "bounced", "it came back").ThenStatus(sagas.Stuck).
+		When(&messages.SagaEdit{Step: "notify", Command: edited, Reason: "it is Alan who lives there"}).ThenSends(holdfasttest.To("mail/o-1", toAlan)).
+		WhenAccepted("notify").ThenStatus(sagas.Completed)
+	done.WhenKeepsFailing("notify", holdfast.CodeUnavailable).ThenStatus(sagas.Stuck).
+		When(&messages.SagaRetry{Step: "notify", Reason: "it is there again"}).ThenSends(toNotify).
+		WhenAccepted("notify").ThenStatus(sagas.Completed)
+}
+
+// An order that is cancelled behind the checkout's back cannot be confirmed.
+func TestCheckoutOfACancelledOrder(t *testing.T) {
+	t.Parallel()
+	underWay(t).
+		WhenKeepsRejecting("confirm", "cancelled", notConfirms).ThenStatus(sagas.Stuck).ThenReason("confirm: cancelled: " + notConfirms)
 }
 
 // An ending is what has become of everything.
@@ -60,26 +148,41 @@ type ending struct {
 	mail    string // whom it went to
 }
 
-func (want ending) check(w *world) {
-	w.t.Helper()
-	if s := w.sagaState(); s.Status != string(want.status) || !strings.HasPrefix(s.Reason, want.reason) {
-		w.t.Errorf("the checkout is %s, because %q, want %s because %q", s.Status, s.Reason, want.status, want.reason)
+// shown gives the state of an aggregate, if only an empty one.
+func shown[M proto.Message](s *holdfasttest.Sim, ref string) M {
+	m, _ := s.State(ref).(M)
+	return m
+}
+
+func (want ending) check(s *holdfasttest.Sim) error {
+	saga, order, payment := shown[*messages.SagaState](s, "checkout/o-1"), shown[*pb.Order](s, "order/o-1"), shown[*pb.Payment](s, "payment/o-1")
+	stock, shipment, mail := shown[*pb.Stock](s, "stock/tea"), shown[*pb.Shipment](s, "shipment/o-1"), shown[*pb.Mail](s, "mail/o-1")
+	switch {
+	case saga.Status != string(want.status) || !strings.HasPrefix(saga.Reason, want.reason):
+		return fmt.Errorf("the checkout is %s, because %q, want %s because %q", saga.Status, saga.Reason, want.status, want.reason)
+	case order.GetStatus() != want.order:
+		return fmt.Errorf("the order is %q, want %q", order.GetStatus(), want.order)
+	case payment.GetCaptured() != want.payment.Captured || payment.GetRefunded() != want.payment.Refunded:
+		return fmt.Errorf("paid is %v, want %v", payment, want.payment)
+	case !proto.Equal(stock, want.stock) || shipment.GetQuantity() != stock.Gone:
+		return fmt.Errorf("in stock is %v, want %v, and shipped is %v", stock, want.stock, shipment)
+	case mail.GetTo() != want.mail:
+		return fmt.Errorf("mail is %v, want it to %q", mail, want.mail)
 	}
-	if o := w.shows("order/o-1").(*pb.Order); o.Status != want.order {
-		w.t.Errorf("the order is %q, want %q", o.Status, want.order)
+	return nil
+}
+
+// Goods are neither lost nor made on the way, and none are paid for twice.
+func neverMore(s *holdfasttest.Sim) error {
+	stock, paid := shown[*pb.Stock](s, "stock/tea"), shown[*pb.Payment](s, "payment/o-1")
+	n := stock.Free + stock.Gone
+	for _, r := range stock.Reserved {
+		n += r.Quantity
 	}
-	if p := w.shows("payment/o-1"); !proto.Equal(p, want.payment) {
-		w.t.Errorf("paid is %v, want %v", p, want.payment)
+	if n != 5 || paid.GetCaptured() > 9_90 || paid.GetRefunded() > paid.GetCaptured() {
+		return fmt.Errorf("of 5 teas and 990 there are %v and %v", stock, paid)
 	}
-	if s := w.shows("stock/tea"); !proto.Equal(s, want.stock) {
-		w.t.Errorf("in stock is %v, want %v", s, want.stock)
-	}
-	if s := w.shows("shipment/o-1").(*pb.Shipment); s.Quantity != want.stock.Gone {
-		w.t.Errorf("shipped is %v, but gone are %d", s, want.stock.Gone)
-	}
-	if m := w.shows("mail/o-1").(*pb.Mail); m.To != want.mail {
-		w.t.Errorf("mail is %v, want it to %q", m, want.mail)
-	}
+	return nil
 }
 
 var (
@@ -89,140 +192,37 @@ var (
 	soldNot = &pb.Stock{Free: 5}
 )
 
-func TestCheckout(t *testing.T) {
+// Wherever everything dies, a checkout ends as it would have without.
+func TestCheckoutEnds(t *testing.T) {
 	t.Parallel()
+	bobs := place(func(c *pb.PlaceOrder) { c.Customer = "bob" })
 	for _, tt := range []struct {
 		name   string
+		before holdfast.Command // of the order
 		change func(*pb.Checkout)
 		want   ending
 	}{
-		{"completed", func(*pb.Checkout) {}, ending{sagas.Completed, "", "confirmed", paid, soldTwo, "ada"}},
-		{"no customer", func(c *pb.Checkout) { c.Customer = "" }, ending{sagas.Compensated, "incomplete: ", "", &pb.Payment{}, soldNot, ""}},
-		{"card declined", func(c *pb.Checkout) { c.Card = "declined" }, ending{sagas.Compensated, "card_declined: ", "cancelled", &pb.Payment{}, soldNot, ""}},
-		{"out of stock", func(c *pb.Checkout) { c.Quantity = 6 }, ending{sagas.Compensated, "out_of_stock: ", "cancelled", paidNot, soldNot, ""}},
-		{"nowhere", func(c *pb.Checkout) { c.Address = "nowhere" }, ending{sagas.Compensated, "no_such_address: ", "cancelled", paidNot, soldNot, ""}},
-		{"bounced", func(c *pb.Checkout) { c.Customer = "nobody" }, ending{sagas.Stuck, "notify: ", "confirmed", paid, soldTwo, ""}},
+		{"completed", nil, func(*pb.Checkout) {}, ending{sagas.Completed, "", "confirmed", paid, soldTwo, "ada"}},
+		{"no customer", nil, func(c *pb.Checkout) { c.Customer = "" }, ending{sagas.Compensated, "incomplete: ", "", &pb.Payment{}, soldNot, ""}},
+		{"card declined", nil, func(c *pb.Checkout) { c.Card = "declined" }, ending{sagas.Compensated, "card_declined: ", "cancelled", &pb.Payment{}, soldNot, ""}},
+		{"out of stock", nil, func(c *pb.Checkout) { c.Quantity = 6 }, ending{sagas.Compensated, "out_of_stock: ", "cancelled", paidNot, soldNot, ""}},
+		{"nowhere", nil, func(c *pb.Checkout) { c.Address = "nowhere" }, ending{sagas.Compensated, "no_such_address: ", "cancelled", paidNot, soldNot, ""}},
+		{"somebody else's", bobs, func(*pb.Checkout) {}, ending{sagas.Compensated, "already_placed: ", "placed", &pb.Payment{}, soldNot, ""}},
 	} {
-		for _, deaf := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, deaf=%t", tt.name, deaf), func(t *testing.T) {
-				t.Parallel()
-				w := openShop(t)
-				w.deaf = deaf
-				w.must(w.saga, checkout(tt.change))
-				settle(w)
-				tt.want.check(w)
-			})
-		}
-	}
-}
-
-// A checkout of an order that somebody has placed neither changes nor undoes it.
-func TestCheckoutOfTheSameOrder(t *testing.T) {
-	t.Parallel()
-	w := openShop(t)
-	w.must("order/o-1", &pb.PlaceOrder{Customer: "bob", Sku: "tea", Quantity: 1, Amount: 1, Card: "tok-2", Address: "Harley Street"})
-	w.must(w.saga, checkout(func(*pb.Checkout) {}))
-	settle(w)
-	ending{sagas.Compensated, "already_placed: ", "placed", &pb.Payment{}, soldNot, ""}.check(w)
-}
-
-// A mail that comes back is sent again for a while. Then a person finds out who it is for.
-func TestCheckoutStuck(t *testing.T) {
-	t.Parallel()
-	w := openShop(t)
-	w.must(w.saga, checkout(func(c *pb.Checkout) { c.Customer = "nobody" }))
-	settle(w)
-	stuck := ending{sagas.Stuck, "notify: ", "confirmed", paid, soldTwo, ""}
-	stuck.check(w)
-	if why := stuckBy(w); why != "notify: bounced" {
-		t.Errorf("it is stuck by %s", why)
-	}
-
-	w.must(w.saga, &messages.SagaResume{Reason: "perhaps it goes through now"})
-	settle(w)
-	stuck.check(w)
-
-	c, err := anypb.New(&pb.Notify{To: "ada", Text: "Your order o-1 is on its way."})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.must(w.saga, &messages.SagaEdit{Step: "notify", Command: c, Reason: "nobody is Ada, who was found in the address book"})
-	settle(w)
-	ending{sagas.Completed, "", "confirmed", paid, soldTwo, "ada"}.check(w)
-}
-
-// What cannot be reached is tried again for a while. When it is back, resuming is enough, or
-// nothing is needed at all.
-func TestCheckoutResumed(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		away        string
-		stuck, want ending
-	}{
-		{
-			"mail",
-			ending{sagas.Stuck, "notify: ", "confirmed", paid, soldTwo, ""},
-			ending{sagas.Completed, "", "confirmed", paid, soldTwo, "ada"},
-		},
-		{ // it has to say that it will not take the money any more
-			"payment",
-			ending{sagas.Running, "", "placed", &pb.Payment{}, soldNot, ""},
-			ending{sagas.Compensated, "unavailable: ", "cancelled", &pb.Payment{}, soldNot, ""},
-		},
-	} {
-		t.Run(tt.away, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			w := openShop(t)
-			w.away[tt.away] = true
-			w.must(w.saga, checkout(func(*pb.Checkout) {}))
-			settle(w)
-			tt.stuck.check(w)
-
-			w.away[tt.away] = false
-			if tt.stuck.status == sagas.Stuck {
-				w.must(w.saga, &messages.SagaResume{Reason: "it is there again"})
-			}
-			settle(w)
-			tt.want.check(w)
+			points := holdfasttest.Crash(t, holdfasttest.World{
+				Types: types, Sagas: []*sagas.Saga{shop.Checkout},
+				Story: func(s *holdfasttest.Sim) {
+					s.Given("stock/tea", &pb.AddStock{Quantity: 5})
+					if tt.before != nil {
+						s.Given("order/o-1", tt.before)
+					}
+					s.Send("checkout/o-1", checkout(tt.change))
+				},
+				Always: neverMore, Check: tt.want.check,
+			})
+			t.Log(points, "points")
 		})
 	}
-}
-
-// An operator calls it off while the goods are being reserved.
-func TestCheckoutCancelled(t *testing.T) {
-	t.Parallel()
-	w := openShop(t)
-	w.must(w.saga, checkout(func(*pb.Checkout) {}))
-	for w.shows("payment/o-1").(*pb.Payment).Captured == 0 {
-		w.step()
-	}
-	w.must(w.saga, &messages.SagaCancel{Reason: "Ada has changed her mind"})
-	settle(w)
-	ending{sagas.Cancelled, "Ada has changed her mind", "cancelled", paidNot, soldNot, ""}.check(w)
-}
-
-// An order that is cancelled behind the checkout's back cannot be confirmed.
-func TestCheckoutOfACancelledOrder(t *testing.T) {
-	t.Parallel()
-	w := openShop(t)
-	w.must(w.saga, checkout(func(*pb.Checkout) {}))
-	w.step()
-	w.must("order/o-1", &pb.CancelOrder{Reason: "Ada has changed her mind"})
-	settle(w)
-	ending{sagas.Stuck, "confirm: ", "cancelled", paid, soldTwo, "ada"}.check(w)
-	if why := stuckBy(w); why != "confirm: cancelled" {
-		t.Errorf("it is stuck by %s", why)
-	}
-}
-
-// stuckBy gives the step that has used up its attempts, and the reason that it was given.
-func stuckBy(w *world) string {
-	w.t.Helper()
-	for _, s := range w.sagaState().Steps {
-		if s.Do.GetPhase() == messages.SagaPhase_SAGA_PHASE_EXHAUSTED {
-			reason, _, _ := strings.Cut(s.Do.Reason, ": ")
-			return s.Name + ": " + reason
-		}
-	}
-	return "nothing"
 }

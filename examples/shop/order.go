@@ -56,7 +56,7 @@ func (o order) placeOrder(c *pb.PlaceOrder) (holdfast.Events, error) {
 		return nil, holdfast.Reject("invalid_amount", "the amount is %d; it must be positive", c.Amount)
 	}
 	return holdfast.Events{&pb.OrderPlaced{
-		Customer: c.Customer, Sku: c.Sku, Quantity: c.Quantity, Amount: c.Amount, Card: c.Card, Address: c.Address,
+		Customer: c.Customer, Sku: c.Sku, Quantity: c.Quantity, Amount: c.Amount, Card: c.Card, Address: c.Address, Checkout: c.Checkout,
 	}}, nil
 }
 

@@ -46,6 +46,9 @@ var (
 	placed    = &pb.OrderPlaced{Customer: "ada", Sku: "tea", Quantity: 2, Amount: 9_90, Card: "tok-1", Address: "St James's Square"}
 	confirmed = &pb.OrderConfirmed{}
 	cancelled = &pb.OrderCancelled{Reason: "not wanted"}
+
+	// placedBy is the same order, of a checkout.
+	placedBy = &pb.OrderPlaced{Customer: "ada", Sku: "tea", Quantity: 2, Amount: 9_90, Card: "tok-1", Address: "St James's Square", Checkout: true}
 )
 
 func TestOrder(t *testing.T) {
@@ -53,6 +56,7 @@ func TestOrder(t *testing.T) {
 	confirm, cancel := &pb.ConfirmOrder{}, &pb.CancelOrder{Reason: "not wanted"}
 	check(t, shop.Order, []rule{
 		{"place", nil, as, events{placed}, ""},
+		{"place by a checkout", nil, place(func(c *pb.PlaceOrder) { c.Checkout = true }), events{placedBy}, ""},
 		{"place for nobody", nil, place(func(c *pb.PlaceOrder) { c.Customer = "" }), nil, "incomplete"},
 		{"place nothing", nil, place(func(c *pb.PlaceOrder) { c.Sku = "" }), nil, "incomplete"},
 		{"place without a card", nil, place(func(c *pb.PlaceOrder) { c.Card = "" }), nil, "incomplete"},
@@ -89,5 +93,5 @@ func TestOrderShown(t *testing.T) {
 
 func TestOrderGolden(t *testing.T) {
 	t.Parallel()
-	holdfasttest.Golden(t, shop.Order, "order.golden", placed, confirmed, cancelled)
+	holdfasttest.Golden(t, shop.Order, "order.golden", placed, placedBy, confirmed, cancelled)
 }

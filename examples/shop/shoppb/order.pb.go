@@ -38,7 +38,9 @@ type PlaceOrder struct {
 	// for ever. Never empty.
 	Card string `protobuf:"bytes,5,opt,name=card,proto3" json:"card,omitempty"`
 	// address is where it goes; never empty.
-	Address       string `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`
+	Address string `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`
+	// checkout: the checkout that places it sees to the rest.
+	Checkout      bool `protobuf:"varint,7,opt,name=checkout,proto3" json:"checkout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -113,6 +115,13 @@ func (x *PlaceOrder) GetAddress() string {
 		return x.Address
 	}
 	return ""
+}
+
+func (x *PlaceOrder) GetCheckout() bool {
+	if x != nil {
+		return x.Checkout
+	}
+	return false
 }
 
 // ConfirmOrder makes the order final.
@@ -212,7 +221,9 @@ type OrderPlaced struct {
 	// card is the token for the card that pays.
 	Card string `protobuf:"bytes,5,opt,name=card,proto3" json:"card,omitempty"`
 	// address is where it goes.
-	Address       string `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`
+	Address string `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`
+	// checkout: the checkout that placed it sees to the rest.
+	Checkout      bool `protobuf:"varint,7,opt,name=checkout,proto3" json:"checkout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -287,6 +298,13 @@ func (x *OrderPlaced) GetAddress() string {
 		return x.Address
 	}
 	return ""
+}
+
+func (x *OrderPlaced) GetCheckout() bool {
+	if x != nil {
+		return x.Checkout
+	}
+	return false
 }
 
 // OrderConfirmed tells that the order became final.
@@ -467,7 +485,7 @@ var File_shop_v1_order_proto protoreflect.FileDescriptor
 
 const file_shop_v1_order_proto_rawDesc = "" +
 	"\n" +
-	"\x13shop/v1/order.proto\x12\ashop.v1\"\x9c\x01\n" +
+	"\x13shop/v1/order.proto\x12\ashop.v1\"\xb8\x01\n" +
 	"\n" +
 	"PlaceOrder\x12\x1a\n" +
 	"\bcustomer\x18\x01 \x01(\tR\bcustomer\x12\x10\n" +
@@ -475,17 +493,19 @@ const file_shop_v1_order_proto_rawDesc = "" +
 	"\bquantity\x18\x03 \x01(\x03R\bquantity\x12\x16\n" +
 	"\x06amount\x18\x04 \x01(\x03R\x06amount\x12\x12\n" +
 	"\x04card\x18\x05 \x01(\tR\x04card\x12\x18\n" +
-	"\aaddress\x18\x06 \x01(\tR\aaddress\"\x0e\n" +
+	"\aaddress\x18\x06 \x01(\tR\aaddress\x12\x1a\n" +
+	"\bcheckout\x18\a \x01(\bR\bcheckout\"\x0e\n" +
 	"\fConfirmOrder\"%\n" +
 	"\vCancelOrder\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"\x9d\x01\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xb9\x01\n" +
 	"\vOrderPlaced\x12\x1a\n" +
 	"\bcustomer\x18\x01 \x01(\tR\bcustomer\x12\x10\n" +
 	"\x03sku\x18\x02 \x01(\tR\x03sku\x12\x1a\n" +
 	"\bquantity\x18\x03 \x01(\x03R\bquantity\x12\x16\n" +
 	"\x06amount\x18\x04 \x01(\x03R\x06amount\x12\x12\n" +
 	"\x04card\x18\x05 \x01(\tR\x04card\x12\x18\n" +
-	"\aaddress\x18\x06 \x01(\tR\aaddress\"\x10\n" +
+	"\aaddress\x18\x06 \x01(\tR\aaddress\x12\x1a\n" +
+	"\bcheckout\x18\a \x01(\bR\bcheckout\"\x10\n" +
 	"\x0eOrderConfirmed\"(\n" +
 	"\x0eOrderCancelled\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"\x9b\x01\n" +
