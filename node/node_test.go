@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 var domain = node.Domain{
 	Name:  "node",
 	Types: []holdfast.Definition{bank.Account, shop.Order, shop.Payment, shop.Stock, shop.Shipment, shop.Mail},
-	Sagas: []*sagas.Saga{bank.Transfer, shop.Checkout},
+	Sagas: []*sagas.Saga{bank.Transfer, shop.Checkout, shop.Fulfilment},
 }
 
 func config(t *testing.T) node.Config {

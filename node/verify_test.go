@@ -159,7 +159,7 @@ func TestCompletion(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"verify", ""}, "account\norder\npayment\nstock\nshipment\nmail\ntransfer\ncheckout\n:4\n"},
+		{[]string{"verify", ""}, "account\norder\npayment\nstock\nshipment\nmail\ntransfer\ncheckout\nfulfilment\n:4\n"},
 		{[]string{"verify", "account", ""}, ":4\n"},
 		{[]string{"run", ""}, ":4\n"},
 		{[]string{"run", "--log-level", ""}, "debug\ninfo\nwarn\nerror\n:4\n"},

@@ -18,7 +18,7 @@ var domain = node.Domain{
 		coop.Family,
 		shop.Order, shop.Payment, shop.Stock, shop.Shipment, shop.Mail,
 	},
-	Sagas: []*sagas.Saga{bank.Transfer, shop.Checkout},
+	Sagas: []*sagas.Saga{bank.Transfer, shop.Checkout, shop.Fulfilment},
 }
 
 func main() { node.Main(domain, demoCommand()) }
