@@ -103,7 +103,7 @@ func TestSagaShown(t *testing.T) {
 	t.Parallel()
 	d := startDesk(t)
 	tm := d.operator()
-	for _, ref := range []string{"checkout/pausing", "checkout/stuck", "checkout/cancelled", "checkout/parked", "checkout/edited", "checkout/forced", "delivery/d-1", "nagging/n-1"} {
+	for _, ref := range []string{"checkout/pausing", "checkout/stuck", "checkout/cancelled", "nagging/parked", "checkout/edited", "checkout/forced", "delivery/d-1", "nagging/n-1"} {
 		_, id, _ := strings.Cut(ref, "/")
 		golden(t, id+".txt", tm.must("sagas", "show", ref))
 	}
@@ -292,7 +292,7 @@ func TestCompletionOfSagas(t *testing.T) {
 	complete := func(tm *terminal, args ...string) string {
 		return tm.must(append([]string{"__complete", "sagas"}, args...)...)
 	}
-	refs := "checkout/pausing\ncheckout/stuck\ncheckout/cancelled\ncheckout/parked\ndelivery/d-1\nnagging/n-1\n:4\n"
+	refs := "checkout/pausing\ncheckout/stuck\ncheckout/cancelled\ndelivery/d-1\nnagging/n-1\nnagging/parked\n:4\n"
 	for _, c := range []struct {
 		args []string
 		want string

@@ -103,8 +103,6 @@ func TestShow(t *testing.T) {
 	w.report(ref, "undo pay", &messages.SagaAnswered{Code: "uncertain", Message: "no answer came"})
 	show(ref)
 
-	show(w.parked("parked"))
-
 	ref = w.shipped("edited")
 	w.exhaust(ref, "notify")
 	w.pass(time.Second)
@@ -128,12 +126,17 @@ func TestShow(t *testing.T) {
 	w.send("nagging/n-1", &messages.SagaWake{}, "")
 	event, err := anypb.New(&bankpb.Deposited{Amount: 5})
 	w.must(err)
-	w.send("nagging/n-1", &messages.SagaHear{Heard: &messages.SagaHeard{
+	heard := &messages.SagaHear{Heard: &messages.SagaHeard{
 		Event: event, From: &messages.SagaSource{Ref: "account/ada", Version: 3, EventId: "account/ada@3"},
-	}}, "")
+	}}
+	w.send("nagging/n-1", heard, "")
 	show("nagging/n-1")
 
-	for _, ref := range []holdfast.Ref{{Type: "delivery", ID: "d-1"}, {Type: "nagging", ID: "n-1"}} {
+	w.send("nagging/parked", account("poison"), "ada")
+	w.send("nagging/parked", heard, "")
+	show("nagging/parked")
+
+	for _, ref := range []holdfast.Ref{{Type: "delivery", ID: "d-1"}, {Type: "nagging", ID: "n-1"}, {Type: "nagging", ID: "parked"}} {
 		w.must(w.list.Add(within(t), ref, w.now()))
 	}
 	w.golden("list", w.answered("list", ""))

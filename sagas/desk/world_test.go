@@ -36,7 +36,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var nagging = sagas.Define("nagging",
 	sagas.OnCommand(func(n nag, c *bankpb.OpenAccount) (sagas.Then, error) { return n.remind(c.Owner), nil }),
 	sagas.On("account", func(*bankpb.Deposited, sagas.Source) string { return "n-1" },
-		func(nag, *bankpb.Deposited, sagas.Source) sagas.Then {
+		func(n nag, _ *bankpb.Deposited, _ sagas.Source) sagas.Then {
+			if n.owner == "poison" {
+				panic("nobody thought of this owner")
+			}
 			return sagas.Then{Done: sagas.Completed, Because: "money has come"}
 		}),
 	sagas.OnTime("late", func(n nag) sagas.Then { return n.remind(n.owner) }),
@@ -73,9 +76,6 @@ type nag struct {
 }
 
 func (n nag) remind(owner string) sagas.Then {
-	if owner == "poison" {
-		panic("nobody thought of this owner")
-	}
 	return sagas.Then{
 		Record: holdfast.Events{&bankpb.AccountOpened{Owner: owner}},
 		Send:   []sagas.Send{{Name: fmt.Sprintf("remind:%d", n.times+1), To: holdfast.Ref{Type: "account", ID: owner}, Command: &bankpb.Deposit{Amount: 1}}},
