@@ -108,7 +108,7 @@ func (s *Sim) ring(i int) {
 		s.now = later(s.now, t.At)
 	}
 	s.point()
-	if _, err := s.deliver(t.Command(s.now)); err != nil && passing(err) {
+	if _, err := s.deliver(t.Command()); err != nil && passing(err) {
 		return
 	}
 	s.point()
@@ -185,7 +185,7 @@ func (s *Sim) deliver(c sagas.Command) (holdfast.Receipt, error) {
 		return s.undone(c, holdfast.CodeUnknown, "there is no such aggregate type")
 	}
 	s.asked = c.To
-	a := s.driver.Ask(s.def(c.To), s.request(c.To, c.Command, c.Delivery))
+	a := s.driver.Ask(s.def(c.To), s.request(c.To, c.Command, c.At(s.skewed())))
 	s.asked = holdfast.Ref{}
 	s.answered(c, a.Receipt, a.Err)
 	if s.luck.fails(15) {

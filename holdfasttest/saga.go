@@ -201,7 +201,7 @@ func (s *SagaScenario) report(e errand, r holdfast.Receipt, err error) {
 	s.t.Helper()
 	s.answered(e.step)
 	report := e.Report(r, err)
-	s.take(report.Command, report.Delivery.Meta)
+	s.take(report.Command, report.At(s.now).Meta)
 }
 
 // confirm has each Void taken before its command, unless the scenario looks closely.

@@ -52,7 +52,7 @@ func (s SagaScenario) WhenHears(ref string, events ...holdfast.Event) SagaScenar
 		case why != "":
 			s.fatalf(": %s", why)
 		case c.To == s.ref:
-			s.take(c.Command, c.Delivery.Meta)
+			s.take(c.Command, c.At(s.now).Meta)
 		default:
 			s.last.others = append(s.last.others, c.To.String())
 		}
@@ -215,8 +215,8 @@ func (s *SagaScenario) pass(until time.Time) {
 		if next.At.After(s.now) {
 			s.now = next.At
 		}
-		wake := next.Command(s.now)
-		s.take(wake.Command, wake.Delivery.Meta)
+		wake := next.Command()
+		s.take(wake.Command, wake.At(s.now).Meta)
 	}
 	s.now = until
 }

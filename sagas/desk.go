@@ -84,7 +84,11 @@ func (d *Saga) skip(s state, c *messages.SagaSkip, m holdfast.Meta) (holdfast.Ev
 	return d.act(s, c.Reason, func() (holdfast.Events, error) {
 		e := &messages.SagaActed{Action: actSkip, Step: c.Step, Reason: c.Reason}
 		if c.Step == "" && len(s.parked) > 0 {
-			return d.advance(s, m.At, e, &messages.SagaUnparked{}), nil
+			events := holdfast.Events{e, &messages.SagaUnparked{}}
+			if !s.began && len(s.parked) == 1 { // there never was a saga
+				events = append(events, &messages.SagaEnded{Status: string(Cancelled), Reason: c.Reason})
+			}
+			return d.advance(s, m.At, events...), nil
 		}
 		way, _, err := d.open(s, c.Step)
 		if err != nil {
@@ -101,6 +105,8 @@ func (d *Saga) edit(s state, c *messages.SagaEdit, m holdfast.Meta) (holdfast.Ev
 		switch {
 		case err != nil:
 			return nil, err
+		case way == void:
+			return nil, holdfast.Reject("under_way", "it is being made certain that the command of %q is not executed: wait, or retry", c.Step)
 		case c.Command.GetTypeUrl() != r.command.GetTypeUrl():
 			return nil, holdfast.Reject("other_command", "%q sends a %s, and not a %s", c.Step, nameOf(r.command), nameOf(c.Command))
 		}

@@ -35,6 +35,16 @@ type Command struct {
 	Report func(holdfast.Receipt, error) Command
 }
 
+// At gives the command's delivery at a time, which is never before what caused it, whatever
+// the clocks of those who deliver it say.
+func (c Command) At(now time.Time) holdfast.Delivery {
+	d := c.Delivery
+	if d.Meta.At.Before(now) {
+		d.Meta.At = now
+	}
+	return d
+}
+
 // A Timer is for waking a saga.
 type Timer struct {
 	Saga holdfast.Ref
@@ -73,16 +83,12 @@ func (t Timer) Lane() string { return t.Saga.String() + " " + t.Key }
 // Lane implements [Task].
 func (c Cancel) Lane() string { return c.Saga.String() + " " + c.Key }
 
-// Command makes the command that wakes the saga, once its time has come. Its own time is
-// that of the timer or later, whatever the clocks of those who have it fire say.
-func (t Timer) Command(now time.Time) Command {
-	if now.Before(t.At) {
-		now = t.At
-	}
+// Command makes the command that wakes the saga, once its time has come.
+func (t Timer) Command() Command {
 	id := commandID(formatRef(t.Saga) + "!wake:" + t.Key)
 	return Command{
 		To: t.Saga, Command: &messages.SagaWake{},
-		Delivery: holdfast.Delivery{Once: t.At, Meta: holdfast.Meta{ID: id, CorrelationID: id, At: now}},
+		Delivery: holdfast.Delivery{Once: t.At, Meta: holdfast.Meta{ID: id, CorrelationID: id, At: t.At}},
 	}
 }
 

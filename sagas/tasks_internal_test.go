@@ -191,7 +191,7 @@ func TestTimersOfPauses(t *testing.T) {
 		t.Fatal(err)
 	}
 	first, second := tasks[0].(Timer), tasks[1].(Timer)
-	if first.Key == second.Key || first.Command(first.At).Delivery.Meta.ID == second.Command(second.At).Delivery.Meta.ID {
+	if first.Key == second.Key || first.Command().Delivery.Meta.ID == second.Command().Delivery.Meta.ID {
 		t.Errorf("both are %q", first.Key)
 	}
 }

@@ -181,5 +181,5 @@ func (r *Runner) send(ctx context.Context, c sagas.Command) error {
 func (r *Runner) deliver(ctx context.Context, c sagas.Command) (holdfast.Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
 	defer cancel()
-	return r.config.Sender.Send(ctx, c.To, c.Command, func(d *holdfast.Delivery) { *d = c.Delivery })
+	return r.config.Sender.Send(ctx, c.To, c.Command, func(d *holdfast.Delivery) { *d = c.At(r.config.Now()) })
 }

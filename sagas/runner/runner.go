@@ -133,7 +133,7 @@ func (r *Runner) first(ctx context.Context, d *sagas.Saga, partition uint32) (ui
 func (r *Runner) wake(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := r.config.Timers.Run(ctx, func(ctx context.Context, t timers.Timer) error {
-			return r.send(ctx, sagas.Timer{Saga: t.For, Key: t.Key, At: t.At}.Command(r.config.Now()))
+			return r.send(ctx, sagas.Timer{Saga: t.For, Key: t.Key, At: t.At}.Command())
 		})
 		if ctx.Err() == nil {
 			r.config.Logger.Error("timers do not fire; trying again", "error", err)
