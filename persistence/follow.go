@@ -9,9 +9,9 @@ import (
 // A Follower reads the log as it grows. A [Store] that can do so is one too.
 type Follower interface {
 	// Follow calls each with every record of one partition after a position, in the order
-	// of the log: with those that are there, then with those that come, until ctx ends or
-	// each returns an error. It leaves none out and gives none twice. A record is durable
-	// when it is given, and comes as soon as it is.
+	// of the log: those that are there, then those that come, each as soon as it is
+	// durable, until ctx ends or each returns an error. It leaves none out and gives none
+	// twice. Any number may follow at a time.
 	//
 	// after is a position that the log has given, or holdfast.NewPosition(p, 0), which
 	// stands before the first record of partition p. Nothing is deleted from a log, so the

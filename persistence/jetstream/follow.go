@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// sure is for how many ticks a record stays missing until it is said to be.
-	sure = 4
+	// sure is how many times, a tick or more apart, a record is asked for in vain until it is
+	// said to be missing.
+	sure = 5
 	// missed is for how many ticks a log may not be reached until that is worth a warning.
 	missed = 6 * ticksPerTimeout
 )
@@ -150,7 +151,8 @@ func (f *follower) resume(ctx context.Context) error {
 // check finds that the log has lost what stood before the next record: others would take
 // its place. It asks when there is a consumer already, which such a loss would take along.
 func (f *follower) check(ctx context.Context) error {
-	for begin, now := time.Now(), f.store.clock.ticks(); ; {
+	begin := time.Now()
+	for asked := 1; ; asked++ {
 		i, err := f.store.info(ctx, f.partition)
 		if err != nil {
 			return err
@@ -159,7 +161,7 @@ func (f *follower) check(ctx context.Context) error {
 			return nil
 		}
 		// One that leads no longer may not know so, and not have what others have.
-		if f.store.clock.ticks()-now >= sure && (!f.partition.replicated || i.leads(time.Since(begin))) {
+		if asked >= sure && (!f.partition.replicated || i.leads(time.Since(begin))) {
 			return persistence.Ended(holdfast.NewPosition(f.partition.number, i.said), holdfast.NewPosition(f.partition.number, f.next-1))
 		}
 		if err := f.store.clock.pass(ctx); err != nil {
@@ -183,7 +185,7 @@ func (f *follower) grown(ctx context.Context) bool {
 
 // mend gives the record that no consumer gives, or says that there is none.
 func (f *follower) mend(ctx context.Context) (persistence.Record, error) {
-	for now := f.store.clock.ticks(); ; {
+	for asked := 1; ; asked++ {
 		rec, err := f.find(ctx)
 		if err == nil {
 			f.next++
@@ -192,7 +194,7 @@ func (f *follower) mend(ctx context.Context) (persistence.Record, error) {
 			f.close(ctx)
 			return rec, err
 		}
-		if f.store.clock.ticks()-now >= sure {
+		if asked >= sure {
 			return rec, persistence.Missing(holdfast.NewPosition(f.partition.number, f.next))
 		}
 		if err := f.store.clock.pass(ctx); err != nil {

@@ -136,6 +136,7 @@ func (p *pull) wait(ctx context.Context) (*nats.Msg, error) {
 	case <-p.still.C:
 		err = errStill
 	case <-p.quiet.C:
+		p.quiet.Reset(0) // it stays quiet if what has come is no message
 		err = errQuiet
 	case <-p.status:
 		return nil, errDisconnected

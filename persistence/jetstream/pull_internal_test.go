@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -102,7 +103,7 @@ func TestPullAsksForLittle(t *testing.T) {
 		r.mustRead(t, r.next)
 		most = max(most, len(r.pull.msgs))
 	}
-	if made, _, err := requests.Pending(); err != nil || made > 3*n/pullMessages {
+	if made, _, err := requests.Pending(); err != nil || made > 4*n/pullMessages {
 		t.Errorf("%d requests were made for %d records, %v", made, n, err)
 	}
 	if t.Logf("%d waited", most); most > pullMessages+pullRoom/2 {
@@ -161,6 +162,35 @@ func TestPullHears(t *testing.T) {
 	if err := heard(patience); !errors.Is(err, errStill) {
 		t.Errorf("without a request: %v", err)
 	}
+}
+
+// TestPullIsQuietBesideHeartbeats that come in the moment in which it finds so.
+func TestPullIsQuietBesideHeartbeats(t *testing.T) {
+	r, _ := begun(t, "real.log.0.>", 0)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	const quiet = 20 * time.Microsecond
+	var beating sync.WaitGroup
+	msgs := r.pull.msgs
+	beating.Go(func() {
+		tick := time.NewTicker(quiet)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			<-tick.C
+			select {
+			case msgs <- &nats.Msg{Header: nats.Header{"Status": {"100"}}}:
+			default:
+			}
+		}
+	})
+	for n := range 2000 {
+		if _, err := r.receive(ctx, quiet); !errors.Is(err, errQuiet) {
+			t.Errorf("the %dth time: %v", n, err)
+			break
+		}
+	}
+	cancel()
+	beating.Wait()
 }
 
 // TestPullEndsWithItsConnection, and not when it is missed.
