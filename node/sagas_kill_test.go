@@ -144,7 +144,7 @@ func (b *band) checkout(address string, at int) (points int) {
 	id := fmt.Sprintf("%s-%d", address, b.round)
 	b.sent = append(b.sent, id)
 	order(b.t, b.orders, b.round, at)
-	for end := time.Now().Add(2 * time.Minute); !b.over(id, address); {
+	for end := time.Now().Add(2 * time.Minute); !b.ended(id, address); {
 		if time.Now().After(end) {
 			b.t.Fatalf("%s does not come to an end, after a kill at point %d", id, at)
 		}
@@ -152,17 +152,17 @@ func (b *band) checkout(address string, at int) (points int) {
 	return passed(b.t, b.orders, b.round)
 }
 
-// over asks for a checkout to begin, and reports whether it is over.
-func (b *band) over(id, address string) bool {
+// ended asks for a checkout to begin, and reports whether it is over.
+func (b *band) ended(id, address string) bool {
 	for i := range b.mortals {
-		if nc := b.connect(i); nc != nil && over(nc, id, address) {
+		if nc := b.connect(i); nc != nil && ended(nc, id, address) {
 			return true
 		}
 	}
 	return false
 }
 
-func over(nc *nats.Conn, id, address string) bool {
+func ended(nc *nats.Conn, id, address string) bool {
 	request := &nats.Msg{Subject: "demo.cmd.checkout." + id + ".Checkout", Header: nats.Header{"Nats-Msg-Id": {id}}}
 	request.Data = fmt.Appendf(nil, `{"customer":"ada","sku":"tea","quantity":"1","amount":"990","card":"tok-1","address":%q}`, address)
 	if _, err := nc.RequestMsg(request, 5*time.Second); err != nil {

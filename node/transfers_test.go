@@ -11,10 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
-	"github.com/holdfast-run/holdfast/messages"
-	"github.com/holdfast-run/holdfast/node"
 	"github.com/holdfast-run/holdfast/node/cli"
 	"github.com/holdfast-run/holdfast/sagas"
 )
@@ -52,7 +49,7 @@ func TestTransfers(t *testing.T) {
 	n := startAll(t, withSagas(c))[0]
 	ended := map[string]int{}
 	for i := range *transfers {
-		ended[ending(t, n, fmt.Sprintf("t-%d", i)).Status]++
+		ended[over(t, n, "transfer", fmt.Sprintf("t-%d", i)).Status]++
 	}
 	t.Logf("%d transfers in %v: %v", *transfers, time.Since(begin).Round(time.Millisecond), ended)
 	if ended[string(sagas.Completed)] == 0 || ended[string(sagas.Compensated)] < *transfers/20 {
@@ -107,21 +104,4 @@ func taken(nc *nats.Conn, request *nats.Msg) bool {
 	}
 	code := reply.Header.Get("Nats-Service-Error-Code")
 	return code == "" || code == "422"
-}
-
-// ending waits until a transfer is over.
-func ending(t *testing.T, n *node.Node, id string) *messages.SagaState {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); ; {
-		m, err := n.Viewer().View(t.Context(), holdfast.Ref{Type: "transfer", ID: id})
-		if err == nil {
-			if s := m.State.(*messages.SagaState); sagas.Status(s.Status).Final() {
-				return s
-			}
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%s is left behind: %v, %v", id, m.State, err)
-		}
-		pauseFor(t, 5*time.Millisecond)
-	}
 }
