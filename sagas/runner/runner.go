@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -18,7 +19,7 @@ import (
 // A Log is what the runner reads.
 type Log interface {
 	persistence.Follower
-	Describe(ctx context.Context) ([]persistence.Partition, error)
+	persistence.Scanner
 }
 
 // Timers wake sagas.
@@ -111,14 +112,30 @@ func (r *Runner) hold(ctx context.Context, d *sagas.Saga, partition uint32) {
 	})
 }
 
-// first is from where on a saga type is run that has never been: from the end of the log,
-// unless its definition says otherwise.
+// first is from where on a saga type is run of which it is not known how far it has come:
+// from the end of the log, unless its definition says otherwise. If there are such sagas in
+// the log it has been run before, and only that knowledge got lost: then from the first of
+// them on, since what has been done may be done again.
 func (r *Runner) first(ctx context.Context, d *sagas.Saga, partition uint32) (uint64, error) {
 	if d.FromStart() {
 		return 0, nil
 	}
 	all, err := r.config.Log.Describe(ctx)
 	if err != nil {
+		return 0, err
+	}
+	var begun uint64
+	_, err = r.config.Log.Scan(ctx, persistence.ScanOptions{Filter: persistence.Filter{Type: d.Name()}}, func(rec persistence.Record) error {
+		if rec.Position.Partition() != partition {
+			return nil
+		}
+		begun = rec.Position.Sequence()
+		return errFound
+	})
+	switch {
+	case errors.Is(err, errFound):
+		return begun - 1, nil
+	case err != nil:
 		return 0, err
 	}
 	for _, p := range all {
@@ -128,6 +145,9 @@ func (r *Runner) first(ctx context.Context, d *sagas.Saga, partition uint32) (ui
 	}
 	return 0, fmt.Errorf("the log has no partition %d", partition)
 }
+
+// errFound ends a scan.
+var errFound = errors.New("found")
 
 // wake wakes the sagas whose time has come.
 func (r *Runner) wake(ctx context.Context) {
