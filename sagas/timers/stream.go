@@ -41,7 +41,7 @@ func (e *SettingError) Error() string {
 // streamConfig is how the stream is made. Nothing in it goes by itself: what has been
 // handled is swept, many at a time. A work queue would remove each when it is acknowledged,
 // which on a single server is an fsync for each; and with interest retention the server
-// would drop a schedule as soon as it comes, since no consumer is for it (ADR 12).
+// would drop a schedule as soon as it comes, since no consumer is for it (ADR 14).
 func streamConfig(c messages.Context, replicas int) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:               c.TimerStream(),
