@@ -33,6 +33,7 @@ func TestFollowReplicas(t *testing.T) {
 	}{
 		{"while leaders change", testFollowWhileLeadersChange},
 		{"while servers stop", testFollowWhileServersStop},
+		{"there is one, and its server stops", testFollowTheOnlyReplica},
 		{"one is damaged", testFollowADamagedReplica},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, s) })
@@ -90,6 +91,34 @@ func testFollowWhileServersStop(t *testing.T, s *servers) {
 	}
 	c.await(t, 200)
 	c.wantGiven(t, all...)
+}
+
+// testFollowTheOnlyReplica has the server stop that has it.
+func testFollowTheOnlyReplica(t *testing.T, s *servers) {
+	store := s.open(t, jetstream.Config{
+		Context: "alone", Replicas: 1, ReadTimeout: 2 * time.Second, AppendTimeout: 2 * time.Second,
+		Publish: s.lasting(t, 0), Read: []*nats.Conn{s.lasting(t, 0)},
+	})
+	all := followAll(t, store)
+	c := startCrowd(t, store, "w", 100)
+	c.await(t, 200)
+	at := described(t, store)
+	for i, one := range s.list {
+		if len(at) != 1 || one.Config().Name != at[0] {
+			continue
+		}
+		one.Stop()
+		<-time.After(2 * time.Second)
+		back, err := startAgain(t, one)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.list[i] = back
+		c.await(t, 200)
+		c.wantGiven(t, all...)
+		return
+	}
+	t.Fatalf("it is kept on %v", at)
 }
 
 // testFollowADamagedReplica has a byte flipped on one server's disk: others have it, also

@@ -216,7 +216,7 @@ func TestFollowOverABrokenLine(t *testing.T) {
 
 // TestFollowKeepsLittleOnItsWay to one who is busy, for so long that its consumer goes.
 func TestFollowKeepsLittleOnItsWay(t *testing.T) {
-	const commits, size, bound = 800, 100 << 10, 2 << 20
+	const commits, size, bound = 800, 100 << 10, 1 << 20
 	s := startServers(t, 1, func(c *natsd.Config) { c.RelaxedSync = true })
 	read := s.connect(t, 0)
 	writer := s.open(t, jetstream.Config{Context: "slow"})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -13,11 +14,15 @@ import (
 const (
 	// pullBytes and pullMessages are the most that is asked for and has not been taken, but
 	// for one message that is larger.
-	pullBytes    = 1 << 20
-	pullMessages = 4096
-	// pullRoom is for what the server says beside messages: a heartbeat for each request
-	// that is open, until that expires.
-	pullRoom    = 1024
+	pullBytes    = 256 << 10
+	pullMessages = 1024
+	// pullsBytes are for all pulls together, beside inFlight on the same connection, unless
+	// there are so many that each would have less than leastPull.
+	pullsBytes = 16 << 20
+	leastPull  = 32 << 10
+	// pullRoom is for what the server says beside messages: a heartbeat, time and again, for
+	// each request that is open, until that expires.
+	pullRoom    = 512
 	pullExpires = 30 * time.Second
 	// heartbeat is how often the server shows that it has heard of a request. One that
 	// comes before the consumer has a leader is lost; without a heartbeat for twice as
@@ -38,11 +43,13 @@ var (
 	errStill = errors.New("the consumer is silent")
 )
 
-// A pull takes the messages of one consumer, and asks for more as they are taken. Messages
-// of nats.go would do, but make room for a million messages, and keep what heartbeats say.
+// A pull takes the messages of one consumer, and asks for more as they are taken. That of
+// nats.go makes room for a million of them, which is 8 MB, and does not tell what a heartbeat
+// says, nor that the connection has been away.
 type pull struct {
 	nc       *nats.Conn
-	requests string // their subject
+	all      *atomic.Int64 // how many there are on the connection
+	requests string        // their subject
 	sub      *nats.Subscription
 	inbox    string
 	msgs     chan *nats.Msg
@@ -58,9 +65,9 @@ type pull struct {
 	still, quiet *time.Timer
 }
 
-func newPull(nc *nats.Conn, stream, consumer string) (*pull, error) {
+func newPull(nc *nats.Conn, all *atomic.Int64, stream, consumer string) (*pull, error) {
 	p := &pull{
-		nc: nc, requests: "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer,
+		nc: nc, all: all, requests: "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer,
 		inbox: nc.NewInbox(), msgs: make(chan *nats.Msg, pullMessages+pullRoom),
 		still: time.NewTimer(0), quiet: time.NewTimer(0),
 	}
@@ -69,10 +76,12 @@ func newPull(nc *nats.Conn, stream, consumer string) (*pull, error) {
 		return nil, err
 	}
 	p.status = nc.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
+	p.all.Add(1)
 	return p, nil
 }
 
 func (p *pull) close() {
+	p.all.Add(-1)
 	_ = p.sub.Unsubscribe() // unless its connection has been closed
 	p.nc.RemoveStatusListener(p.status)
 	p.still.Stop()
@@ -151,8 +160,15 @@ func (p *pull) wait(ctx context.Context) (*nats.Msg, error) {
 	}
 }
 
+// window is how many bytes may be on their way: all pulls share what the server keeps for a
+// client that is busy.
+func (p *pull) window() int {
+	return max(leastPull, min(pullBytes, pullsBytes/int(p.all.Load())))
+}
+
 // ask asks for more once half of what may be on its way has come.
 func (p *pull) ask() error {
+	window := p.window()
 	switch {
 	case p.alone:
 		return nil
@@ -162,11 +178,11 @@ func (p *pull) ask() error {
 		return p.request(1, 0)
 	case p.bytes <= 0 || p.messages <= 0: // there is no request left
 		p.bytes, p.messages = 0, 0
-	case p.bytes >= pullBytes/2 && p.messages >= pullMessages/2:
+	case p.bytes >= window, p.bytes >= window/2 && p.messages >= pullMessages/2:
 		return nil
 	}
-	n, size := pullMessages-p.messages, pullBytes-p.bytes
-	p.messages, p.bytes = pullMessages, pullBytes
+	n, size := pullMessages-p.messages, window-p.bytes
+	p.messages, p.bytes = pullMessages, window
 	return p.request(n, size)
 }
 
@@ -199,6 +215,6 @@ func (p *pull) told(m *nats.Msg) error {
 	p.bytes -= int(bytes)
 	p.alone = false
 	// Ended for its size, and not because it has expired, or got all messages.
-	p.large = status == "409" && messages > 0 && bytes >= pullBytes/2
+	p.large = status == "409" && messages > 0 && int(bytes) >= p.window()/2
 	return nil
 }

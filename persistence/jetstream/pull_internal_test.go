@@ -114,7 +114,7 @@ func TestPullAsksForLittle(t *testing.T) {
 // TestPullAsksAhead, when half of what is to be on its way has come.
 func TestPullAsksAhead(t *testing.T) {
 	r, _ := beginOn(t, largeServer(t), "real.log.0.>", 0, 1)
-	const size, n = 100 << 10, 30
+	const size, n = pullBytes / 10, 30
 	for range n {
 		if err := r.store.publish.nc.Publish("real.log.0.account.a-1", make([]byte, size)); err != nil {
 			t.Fatal(err)
@@ -216,7 +216,7 @@ func TestPullCountsAsTheServer(t *testing.T) {
 		}
 	}
 	r.pull.close()
-	p, err := newPull(r.store.js.Conn(), r.partition.stream, r.consumer.CachedInfo().Name)
+	p, err := newPull(r.store.js.Conn(), &r.store.pulls, r.partition.stream, r.consumer.CachedInfo().Name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -149,7 +149,7 @@ func (r *reader) open(ctx context.Context, replica string) error {
 	if r.partition.replicated {
 		r.at = server(info)
 	}
-	r.pull, err = newPull(r.store.js.Conn(), r.partition.stream, info.Name)
+	r.pull, err = newPull(r.store.js.Conn(), &r.store.pulls, r.partition.stream, info.Name)
 	return err
 }
 

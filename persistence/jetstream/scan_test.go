@@ -80,7 +80,7 @@ func TestScanOverrunsNothing(t *testing.T) {
 
 // Whoever reads more slowly than the disk has only so much on its way.
 func TestScanKeepsLittleOnItsWay(t *testing.T) {
-	const commits, size, bound = 800, 100 << 10, 2 << 20
+	const commits, size, bound = 800, 100 << 10, 1 << 20
 	s := startServers(t, 1, func(c *natsd.Config) { c.RelaxedSync = true })
 	read := s.connect(t, 0)
 	store := s.open(t, jetstream.Config{Context: "big", Read: []*nats.Conn{read}})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -24,6 +25,7 @@ type Store struct {
 	clock      *clock
 	elections  *nats.Subscription // nil without replicas
 	js         jetstream.JetStream
+	pulls      atomic.Int64 // on its connection
 	log        *slog.Logger
 	newID      func() string
 	stats      stats
