@@ -20,7 +20,7 @@ const quietFailures = 3
 func (r *runner) hand(ctx context.Context, m *nats.Msg) {
 	o := outcome{m: m}
 	defer func() { r.done <- o }()
-	timer, err := fired(r.context, m)
+	timer, err := fired(m)
 	if err == nil {
 		err = r.call(ctx, timer)
 	}

@@ -73,8 +73,8 @@ func (t *Timers) openStream(ctx context.Context, replicas int) error {
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			s, err = t.js.CreateStream(ctx, wanted)
 		}
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another node has made it, just now
-			s, err = t.js.Stream(ctx, t.stream)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return errMaking
 		}
 		if err == nil {
 			found = s.CachedInfo()
@@ -98,8 +98,10 @@ func (t *Timers) openConsumer(ctx context.Context) (patience time.Duration, err 
 	err = retry(ctx, func(ctx context.Context) error {
 		c, err := t.js.Consumer(ctx, t.stream, consumerName)
 		if errors.Is(err, jetstream.ErrConsumerNotFound) {
-			// It does nothing to one that is the same, which another node has just made.
 			c, err = t.js.CreateConsumer(ctx, t.stream, t.wanted)
+		}
+		if errors.Is(err, jetstream.ErrConsumerExists) {
+			return errMaking
 		}
 		if err == nil {
 			found = c.CachedInfo()
@@ -163,6 +165,10 @@ func pause(ctx context.Context) bool {
 	}
 }
 
+// errMaking says that another node has just made what was not there. It may take a moment
+// until that can be seen.
+var errMaking = errors.New("another node is making it")
+
 // codeNoPeers is JetStream's code for servers that have not found one another yet.
 const codeNoPeers = 10005
 
@@ -174,7 +180,7 @@ func passing(err error) bool {
 		return api.ErrorCode == codeNoPeers || (api.Code == 503 || api.Code == 429) && !off
 	}
 	for _, p := range []error{
-		jetstream.ErrNoStreamResponse, nats.ErrNoResponders, nats.ErrTimeout, context.DeadlineExceeded,
+		errMaking, jetstream.ErrNoStreamResponse, nats.ErrNoResponders, nats.ErrTimeout, context.DeadlineExceeded,
 		nats.ErrDisconnected, nats.ErrReconnectBufExceeded, nats.ErrConnectionReconnecting,
 	} {
 		if errors.Is(err, p) {

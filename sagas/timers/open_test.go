@@ -40,20 +40,24 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestOpenTogether: whoever comes first makes the stream, and all use it.
+// TestOpenTogether: whoever comes first makes the stream, and all use it, unless it is too
+// weak for them.
 func TestOpenTogether(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		s := startServers(t, n)
-		var together sync.WaitGroup
-		for i := range 6 {
-			cfg := timers.Config{Conn: s.connect(t, i)}
-			together.Go(func() {
-				if _, err := s.tryOpen(t, cfg); err != nil {
-					t.Errorf("%d servers: %v", n, err)
-				}
-			})
+		for round := range 5 {
+			var together sync.WaitGroup
+			for i := range 6 {
+				cfg := timers.Config{Context: messages.Context(fmt.Sprint("shop", round)), Conn: s.connect(t, i), Replicas: 1 + i%2*(n-1)}
+				together.Go(func() {
+					_, err := s.tryOpen(t, cfg)
+					if weaker, ok := errors.AsType[*timers.SettingError](err); err != nil && (!ok || weaker.Setting != "num_replicas") {
+						t.Errorf("%d servers: %v", n, err)
+					}
+				})
+			}
+			together.Wait()
 		}
-		together.Wait()
 	}
 }
 

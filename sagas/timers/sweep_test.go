@@ -91,12 +91,17 @@ func TestSweepTakesOnlyWhatIsHandled(t *testing.T) {
 			go func() {
 				_ = all.SetAll(within(t, long), batch(many, "k", 0)) // if it fails, not all come
 			}()
+			deadline := time.After(2 * long)
 			for ended := false; !ended; {
 				other := start(t, s.open(t, cfg), handle)
 				select {
 				case <-done:
 					ended = true
 				case <-time.After(quick / 4):
+				case <-deadline:
+					mu.Lock()
+					defer mu.Unlock()
+					t.Fatalf("only %d timers have been handled", len(handled))
 				}
 				if err := other.stop(); err != nil {
 					t.Fatal(err)
@@ -112,23 +117,33 @@ func TestSweepTakesOnlyWhatIsHandled(t *testing.T) {
 func TestPoisonIsSweptAround(t *testing.T) {
 	s := startServers(t, 1)
 	all := s.open(t, timers.Config{}.Hurry(quick, hurry))
-	var good, bad atomic.Int64
-	var last, rest atomic.Int64
+	const rest = 8 * hurry // the longest
+	var good, bad, hasty atomic.Int64
+	var mu sync.Mutex
+	var last time.Time
+	var short int // calls in a row
 	start(t, all, func(_ context.Context, one timers.Timer) error {
 		if !strings.HasPrefix(one.Key, "bad") {
 			good.Add(1)
 			return nil
 		}
-		bad.Add(1)
 		if one.Key == "bad-0" {
-			now := time.Now().UnixNano()
-			rest.Store(now - last.Swap(now))
+			mu.Lock()
+			defer mu.Unlock()
+			if short++; time.Since(last) >= rest {
+				short = 0
+			}
+			if last = time.Now(); short > 1 { // one is when it was put at the end
+				hasty.Add(1)
+			}
 		}
+		bad.Add(1)
 		return errors.New("always")
 	})
 	set(t, all, batch(3, "bad", 0)...)
 	js := s.jetStream(t)
-	await(t, "the bad ones rest as long as they do", func() bool { return time.Duration(rest.Load()) >= 8*hurry && bad.Load() > 15 })
+	await(t, "the bad ones rest as long as they do", func() bool { return bad.Load() > 3*6 })
+	hasty.Store(0)
 	for round := range 2 {
 		if err := all.SetAll(within(t, long), batch(1500, fmt.Sprint("good-", round), 0)); err != nil {
 			t.Fatal(err)
@@ -141,8 +156,8 @@ func TestPoisonIsSweptAround(t *testing.T) {
 		awaitStatus(t, all, 0, 3)
 	}
 	before := bad.Load()
-	await(t, "the bad ones come on", func() bool { return bad.Load() > before+10 })
-	if r := time.Duration(rest.Load()); r < 8*hurry {
-		t.Errorf("bad-0 came after a rest of %s, want %s", r, 8*hurry)
+	await(t, "the bad ones come on", func() bool { return bad.Load() > before+9 })
+	if n := hasty.Load(); n > 0 {
+		t.Errorf("%d calls of bad-0 came without their rest", n)
 	}
 }

@@ -76,13 +76,10 @@ func (t Timer) schedule(c messages.Context) (*nats.Msg, error) {
 }
 
 // fired reads the message of a timer that has fired.
-func fired(c messages.Context, m *nats.Msg) (Timer, error) {
+func fired(m *nats.Msg) (Timer, error) {
 	subject, err := messages.ParseSubject(m.Subject)
 	if err != nil {
 		return Timer{}, err
-	}
-	if subject.Context != c || subject.Kind != messages.KindDue {
-		return Timer{}, fmt.Errorf("subject %q: it is not that of a timer of %s that has fired", m.Subject, c)
 	}
 	at, err := time.Parse(time.RFC3339Nano, string(m.Data))
 	if err != nil {
