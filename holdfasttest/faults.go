@@ -75,8 +75,8 @@ func (s *Sim) disturb() {
 	if s.luck.fails(60) && len(s.followers) > 0 {
 		s.replace(r.IntN(len(s.followers)))
 	}
-	if s.luck.fails(40) && len(s.log.begun) > 0 {
-		s.meddle(s.log.begun[r.IntN(len(s.log.begun))])
+	if s.luck.fails(20) {
+		s.meddle()
 	}
 	if len(s.late) > 0 && r.IntN(6) == 0 {
 		s.land(r.IntN(len(s.late)))
@@ -89,12 +89,20 @@ func (s *Sim) disturb() {
 
 // meddle has an operator who cannot wait send again what a saga has to send again, or put the
 // same in its place: whatever comes of it, it is done once.
-func (s *Sim) meddle(ref holdfast.Ref) {
+func (s *Sim) meddle() {
+	var all []holdfast.Ref
+	for _, ref := range s.log.begun {
+		if s.book.Saga(ref.Type) != nil {
+			all = append(all, ref)
+		}
+	}
+	if len(all) == 0 {
+		return
+	}
+	ref := all[s.Rand().IntN(len(all))]
 	for _, p := range s.saga(ref).GetSteps() {
 		for _, e := range []*messages.SagaErrand{p.Do, p.Undo} {
-			switch e.GetPhase() {
-			case messages.SagaPhase_SAGA_PHASE_PAUSING, messages.SagaPhase_SAGA_PHASE_EXHAUSTED:
-			default:
+			if phase := e.GetPhase(); phase != messages.SagaPhase_SAGA_PHASE_PAUSING && phase != messages.SagaPhase_SAGA_PHASE_EXHAUSTED {
 				continue
 			}
 			var c holdfast.Command = &messages.SagaRetry{Step: p.Name, Reason: "I cannot wait"}

@@ -224,6 +224,7 @@ func TestWrongStoryIsFound(t *testing.T) {
 		{"too early", func(t holdfasttest.TB) { tithed(t).ThenSends() }, []string{"tithe/ada: nothing has happened yet"}},
 		{"no ref", hears("ada", opened), []string{"want type/id"}},
 		{"no such type", hears("purse/ada", opened), []string{`there is no aggregate type "purse" among those that GivenSaga was given`}},
+		{"of itself", hears("tithe/ada", &messages.SagaAlarmed{Name: "over", At: 1}), []string{"of itself a saga is not told"}},
 		{"no such event", hears("account/ada", &pb.Deposit{}), []string{`the type "account" has no event bank.v1.Deposit`}},
 		{"no event", hears("account/ada", nil), []string{"an event is nil"}},
 		{"no such command", story(func(s holdfasttest.SagaScenario) { s.When(&pb.Deposit{}).ThenNothing() }), []string{

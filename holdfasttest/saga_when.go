@@ -47,10 +47,13 @@ func (s SagaScenario) WhenHears(ref string, events ...holdfast.Event) SagaScenar
 	before := s.version(from, len(events))
 	id := fmt.Sprintf("%s@%d", ref, before+1)
 	for _, task := range s.tasks(from, before, "", holdfast.Meta{ID: id, CorrelationID: id, User: s.user, At: s.now}, recorded) {
-		c := task.(sagas.Command)
-		switch why := c.Command.(*messages.SagaHear).Unrouted; {
-		case why != "":
-			s.fatalf(": %s", why)
+		c, _ := task.(sagas.Command)
+		hear, ok := c.Command.(*messages.SagaHear)
+		switch {
+		case !ok:
+			s.fatalf(": of itself a saga is not told: want an aggregate")
+		case hear.Unrouted != "":
+			s.fatalf(": %s", hear.Unrouted)
 		case c.To == s.ref:
 			s.take(c.Command, c.At(s.now).Meta)
 		default:

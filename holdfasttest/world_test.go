@@ -79,6 +79,19 @@ func TestSimulate(t *testing.T) {
 	holdfasttest.Simulate(t, *runs, gifts(giving(sagas.Undo("account", gift.giveBack))))
 }
 
+// What has no patience is often done though it was given up, and always undone.
+func TestSimulateInHaste(t *testing.T) {
+	t.Parallel()
+	retry := sagas.Retry(sagas.Backoff{First: 2 * time.Second, Max: time.Minute, Attempts: 8})
+	w := gifts(sagas.Define("gift",
+		sagas.Begin(gift.begun),
+		sagas.Step("bob", sagas.Do("account", gift.take), sagas.Undo("account", gift.giveBack), retry, sagas.Timeout(time.Second)),
+		sagas.Step("eve", sagas.Do("account", gift.takeToo), sagas.Undo("account", gift.giveBackToo), retry, sagas.Timeout(time.Second)),
+		sagas.Pivot("give", sagas.Do("account", func(gift) (string, *bankpb.Deposit) { return "nobody", &bankpb.Deposit{Amount: 15} })),
+	))
+	holdfasttest.Simulate(t, 4**runs, w)
+}
+
 // Bob's money stays away when the last step fails: some run shows it, and shows it again.
 func TestSimulateFindsAMissingCompensation(t *testing.T) {
 	w := gifts(giving(sagas.NoUndo("it was forgotten")))
