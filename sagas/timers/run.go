@@ -160,6 +160,9 @@ func (r *runner) receive(ctx context.Context, m *nats.Msg) {
 
 // lost gives up the request, and has the consumer looked at before there is another.
 func (r *runner) lost(ctx context.Context, because string) {
+	if r.opening {
+		return
+	}
 	r.log.Debug("asking for timers once more", "stream", r.stream, "reason", because)
 	r.coming, r.opening = 0, true
 	go func() {

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/sagas/timers"
@@ -143,6 +147,47 @@ func TestRunGivesBack(t *testing.T) {
 	}
 	awaitStatus(t, all, 0, 0)
 }
+
+// TestRunLeavesNothing: no goroutine is left of a Run, though its request for timers was
+// refused several times while it ended.
+func TestRunLeavesNothing(t *testing.T) {
+	s := startServers(t, 1)
+	nc := s.connect(t, 0)
+	lost := make(chan slog.Record, 100)
+	all := s.open(t, timers.Config{Logger: slog.New(records(lost))})
+	requests := make(chan *nats.Msg, 100)
+	if _, err := nc.ChanSubscribe("$JS.API.CONSUMER.MSG.NEXT.SHOP_TIMERS.due", requests); err != nil {
+		t.Fatal(err)
+	}
+	before := goleak.IgnoreCurrent()
+	r := start(t, all, nil)
+	request := <-requests
+	for range 50 {
+		m := &nats.Msg{Subject: request.Reply, Header: nats.Header{"Status": {"409"}, "Description": {"Leadership Change"}}}
+		if err := nc.PublishMsg(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-lost
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	goleak.VerifyNone(t, before)
+}
+
+// records is a log that hands out what is logged.
+type records chan slog.Record
+
+func (r records) Enabled(context.Context, slog.Level) bool { return true }
+
+func (r records) Handle(_ context.Context, record slog.Record) error {
+	r <- record
+	return nil
+}
+
+func (r records) WithAttrs([]slog.Attr) slog.Handler { return r }
+
+func (r records) WithGroup(string) slog.Handler { return r }
 
 // TestRunHandlesWhatItHas: a handle that returns nil when Run ends has handled its timer.
 func TestRunHandlesWhatItHas(t *testing.T) {
