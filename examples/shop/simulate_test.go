@@ -30,13 +30,13 @@ var (
 	}}
 )
 
-// orders are three of five teas, each of which may go wrong in its own way.
-const orders = 3
+// orders are of five teas, and each may go wrong in its own way.
+var orders = flag.Int("orders", 3, "how many orders there are in a simulation")
 
 // named gives an order its id. That of the last one has to be escaped, and is too long for
 // the ids of commands to be made of it as it is.
 func named(i int) string {
-	if i < orders-1 {
+	if i < *orders-1 {
 		return fmt.Sprintf("o-%d", i)
 	}
 	return "o/" + strings.Repeat("é", 17)
@@ -55,7 +55,7 @@ func world(ways ...way) holdfasttest.World {
 				}
 				return usual
 			}
-			for i := range orders {
+			for i := range *orders {
 				order, by := named(i), ways[s.Rand().IntN(len(ways))]
 				by.send(s, order, &pb.Checkout{
 					Customer: odd(50, "ada", "nobody"), Sku: "tea", Quantity: 1 + s.Rand().Int64N(3), Amount: 9_90,
@@ -80,7 +80,7 @@ func world(ways ...way) holdfasttest.World {
 // addsUp checks that for each order everything has been done, or nothing.
 func addsUp(s *holdfasttest.Sim, ways []way) error {
 	var sold int64
-	for i := range orders {
+	for i := range *orders {
 		order, begun := named(i), 0
 		for _, by := range ways {
 			st := shown[*messages.SagaState](s, by.saga.Name()+"/"+order)
@@ -149,7 +149,7 @@ func TestOrdersSurvive(t *testing.T) {
 			w := world(by)
 			w.Story = func(s *holdfasttest.Sim) {
 				s.Given("stock/tea", &pb.AddStock{Quantity: 5})
-				for i := range orders {
+				for i := range *orders {
 					by.send(s, named(i), checkout(func(c *pb.Checkout) { c.Address = address }))
 				}
 			}
