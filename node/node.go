@@ -38,8 +38,10 @@ type Node struct {
 	gateway  *gateway.Gateway
 	sagas    *runner.Runner // nil without sagas
 	desk     *desk.Desk     // nil without sagas
-	stop     sync.Once
-	err      error
+	// startDesk has operators of sagas answered; nil without sagas.
+	startDesk func() error
+	stop      sync.Once
+	err       error
 }
 
 // Start starts a node, and returns when clients are served. With [Config.Cluster] it waits
@@ -95,6 +97,10 @@ func (n *Node) run(ctx context.Context) error {
 		return err
 	}
 	n.edge = conns.edge
+	// Before anything can happen that they have to hear of.
+	if err := n.runSagas(ctx, conns.sagas); err != nil {
+		return err
+	}
 	n.gateway, err = gateway.Start(gateway.Config{
 		Context: name, Conn: conns.edge, Types: types, Logger: c.Log,
 		Sender: n.member, Viewer: n.member, Reader: linkedReader{n.store, n.member.Linked},
@@ -104,7 +110,10 @@ func (n *Node) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", name, err)
 	}
-	return n.runSagas(ctx, conns.sagas)
+	if n.startDesk == nil {
+		return nil
+	}
+	return n.startDesk()
 }
 
 var semantic = regexp.MustCompile(`^v(\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?)`)

@@ -68,8 +68,15 @@ func (n *Node) runSagas(ctx context.Context, conn *nats.Conn) error {
 	if n.sagas, err = runner.Start(ctx, config); err != nil {
 		return err
 	}
+	n.startDesk = func() error { return n.serveOperators(book, list) }
+	return nil
+}
+
+// serveOperators answers the operators of sagas.
+func (n *Node) serveOperators(book *sagas.Book, list *desk.List) (err error) {
+	c := n.config
 	n.desk, err = desk.Start(desk.Config{
-		Context: name, Conn: n.edge, Book: book, List: list, Sender: n.member, Viewer: n.member,
+		Context: messages.Context(c.Context), Conn: n.edge, Book: book, List: list, Sender: n.member, Viewer: n.member,
 		Reader: linkedReader{n.store, n.member.Linked}, Timeout: c.Timeout, Logger: c.Log,
 	})
 	return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -89,6 +90,36 @@ func (s *Seats) Hold(ctx context.Context, seat string, first func(context.Contex
 			h.log.Warn("this node does not follow the log any more", "reason", err)
 		}
 	}
+}
+
+// Ensure sees to it that there is a seat, free and with what first says, unless it is there
+// already: whatever comes into the log from then on is followed. It tries again until ctx ends.
+func (s *Seats) Ensure(ctx context.Context, seat string, first func(context.Context) (uint64, error)) error {
+	for {
+		err := s.ensure(ctx, seat, first)
+		if err == nil || pause(ctx, s.config.Lease/10) != nil {
+			return err
+		}
+	}
+}
+
+func (s *Seats) ensure(ctx context.Context, seat string, first func(context.Context) (uint64, error)) error {
+	_, err := s.kv.Get(ctx, seat)
+	if !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return err
+	}
+	done, err := first(ctx)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(Seat{Done: done})
+	if err != nil {
+		return err
+	}
+	if _, err = s.kv.Create(ctx, seat, body); errors.Is(err, jetstream.ErrKeyExists) {
+		return nil // another node has done so
+	}
+	return err
 }
 
 // List gives the seats by their names.

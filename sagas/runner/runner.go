@@ -39,6 +39,7 @@ type List interface {
 
 // Seats say which node does something. *[follow.Seats] are some.
 type Seats interface {
+	Ensure(ctx context.Context, seat string, first func(context.Context) (uint64, error)) error
 	Hold(ctx context.Context, seat string, first func(context.Context) (uint64, error), work follow.Work)
 }
 
@@ -69,7 +70,8 @@ type Runner struct {
 	stop   sync.Once
 }
 
-// Start begins to run the sagas. ctx is for the start only.
+// Start begins to run the sagas, which hear of whatever happens from when it returns. ctx is
+// for the start only.
 func Start(ctx context.Context, c Config) (*Runner, error) {
 	if c.InFlight == 0 {
 		c.InFlight = 256
@@ -88,6 +90,15 @@ func Start(ctx context.Context, c Config) (*Runner, error) {
 	r := &Runner{config: c, cancel: cancel}
 	for _, d := range c.Sagas {
 		for _, p := range partitions {
+			first := func(ctx context.Context) (uint64, error) { return r.first(ctx, d, p.Number) }
+			if err := c.Seats.Ensure(ctx, seat(d, p.Number), first); err != nil {
+				cancel()
+				return nil, fmt.Errorf("run the saga %s: %w", d.Name(), err)
+			}
+		}
+	}
+	for _, d := range c.Sagas {
+		for _, p := range partitions {
 			r.done.Go(func() { r.hold(running, d, p.Number) })
 		}
 	}
@@ -103,9 +114,13 @@ func (r *Runner) Stop() {
 	})
 }
 
+func seat(d *sagas.Saga, partition uint32) string {
+	return fmt.Sprintf("saga.%s.%d", d.Name(), partition)
+}
+
 func (r *Runner) hold(ctx context.Context, d *sagas.Saga, partition uint32) {
 	first := func(ctx context.Context) (uint64, error) { return r.first(ctx, d, partition) }
-	r.config.Seats.Hold(ctx, fmt.Sprintf("saga.%s.%d", d.Name(), partition), first, func(ctx context.Context, done uint64, note func(uint64)) error {
+	r.config.Seats.Hold(ctx, seat(d, partition), first, func(ctx context.Context, done uint64, note func(uint64)) error {
 		f := newFollowing(ctx, r, d, note)
 		defer f.wait()
 		return r.config.Log.Follow(ctx, holdfast.NewPosition(partition, done), f.take)

@@ -72,6 +72,11 @@ func (w *world) took() []string {
 	return calls
 }
 
+func (w *world) Ensure(ctx context.Context, _ string, first func(context.Context) (uint64, error)) error {
+	_, err := first(ctx)
+	return err
+}
+
 func (w *world) Hold(ctx context.Context, seat string, first func(context.Context) (uint64, error), work follow.Work) {
 	if seat != "saga."+w.saga.Name()+".0" {
 		w.t.Errorf("the seat is called %s", seat)
