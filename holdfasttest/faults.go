@@ -2,6 +2,7 @@ package holdfasttest
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/holdfast-run/holdfast"
@@ -61,13 +62,12 @@ func (s *Sim) disturb() {
 	if s.luck.fails(30) && len(s.log.begun) > 0 {
 		ref := s.log.begun[r.IntN(len(s.log.begun))]
 		s.note("%s gets another owner", ref)
-		s.returns = append(s.returns, s.driver.Take(ref))
+		s.former = append(s.former, former{ref: ref, back: s.driver.Take(ref)})
 	}
-	if s.luck.fails(30) && len(s.returns) > 0 {
-		s.note("a former owner comes back")
-		i := r.IntN(len(s.returns))
-		s.returns[i]()
-		s.returns = without(s.returns, i)
+	if s.luck.fails(30) && len(s.former) > 0 {
+		i := r.IntN(len(s.former))
+		s.comeBack(s.former[i])
+		s.former = without(s.former, i)
 	}
 	if s.luck.fails(20) && len(s.log.begun) > 0 {
 		s.driver.Save(s.log.begun[r.IntN(len(s.log.begun))])
@@ -85,6 +85,35 @@ func (s *Sim) disturb() {
 		s.now = s.now.Add(time.Duration(r.IntN(60_000)) * time.Millisecond)
 		s.note("all stand still for a while")
 	}
+}
+
+// A former owner of an aggregate knows nothing of what has happened since, until it finds
+// something else in the log than it expects, or its lease has run out.
+type former struct {
+	ref  holdfast.Ref
+	back func()
+	till time.Time
+}
+
+// lease is how long a former owner may think that it is still the owner.
+const lease = 5 * time.Second
+
+func (s *Sim) comeBack(f former) {
+	s.note("a former owner of %s comes back", f.ref)
+	f.back()
+	f.till = s.now.Add(lease)
+	s.stale = append(s.stale, f)
+}
+
+// fence ends those whose lease has run out.
+func (s *Sim) fence() {
+	s.stale = slices.DeleteFunc(s.stale, func(f former) bool {
+		over := s.now.After(f.till)
+		if over {
+			s.driver.Take(f.ref)
+		}
+		return over
+	})
 }
 
 // meddle has an operator who cannot wait send again what a saga has to send again, or put the
@@ -163,7 +192,7 @@ func (s *Sim) die() {
 			s.driver.Take(ref)
 		}
 	}
-	s.returns = nil
+	s.former = nil
 	dead := map[*follower]bool{nil: false} // clients, who live elsewhere
 	if s.doing != nil && s.doing.of != nil {
 		dead[s.doing.of] = true

@@ -184,6 +184,7 @@ func (s *Sim) deliver(c sagas.Command) (holdfast.Receipt, error) {
 	case s.types[c.To.Type] == nil:
 		return s.undone(c, holdfast.CodeUnknown, "there is no such aggregate type")
 	}
+	s.fence()
 	s.asked = c.To
 	a := s.driver.Ask(s.def(c.To), s.request(c.To, c.Command, c.At(s.skewed())))
 	s.asked = holdfast.Ref{}

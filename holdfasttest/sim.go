@@ -34,7 +34,8 @@ type Sim struct {
 	jobs      []*job          // to be done, in any order but for their lanes
 	strays    []sagas.Command // for which nobody waits any more
 	timers    []sagas.Timer
-	returns   []func()     // former owners that may come back
+	former    []former     // owners that may come back
+	stale     []former     // that have, for a while
 	late      []func()     // commits that may yet reach the log
 	doing     *job         // under way
 	asked     holdfast.Ref // whom
