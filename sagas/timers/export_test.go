@@ -1,6 +1,9 @@
 package timers
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Hurry makes what takes seconds take as long as is given.
 func (c Config) Hurry(patience, pause time.Duration) Config {
@@ -18,4 +21,19 @@ var (
 func PauseAfter(failures uint64) time.Duration {
 	c, _ := Config{}.withDefaults()
 	return c.pauses.after(failures)
+}
+
+// An Outcome is what a single try to set a timer came to.
+type Outcome struct{ Set, Perhaps, Final bool }
+
+// Try sets a timer as Set does, but once.
+func (t *Timers) Try(ctx context.Context, timer Timer) (Outcome, error) {
+	m, err := timer.schedule(t.context)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if no := t.setter.send(ctx, m); no != nil {
+		return Outcome{Perhaps: no.perhaps, Final: no.final}, nil
+	}
+	return Outcome{Set: true}, nil
 }
