@@ -118,7 +118,7 @@ func (b *band) connect(i int) *nats.Conn {
 		b.mortals[i] = m
 	default:
 	}
-	if b.conns[m.url] == nil {
+	if nc := b.conns[m.url]; nc == nil || nc.IsClosed() { // a port may come again
 		nc, err := nats.Connect(m.url, nats.NoReconnect(), nats.IgnoreDiscoveredServers())
 		if err != nil {
 			return nil
