@@ -20,18 +20,22 @@ type Status struct {
 	Due uint64
 }
 
-// Status counts. On a replicated stream it may lag a little behind. The error is
-// ErrUnavailable when it cannot.
+// Status counts. One that fires meanwhile may be counted as both, and none is left out; but on
+// a replicated stream it may lag a little behind. The error is ErrUnavailable when it cannot.
 func (t *Timers) Status(ctx context.Context) (Status, error) {
 	var s Status
 	err := retry(ctx, func(ctx context.Context) error {
+		var err error
+		// The pending ones first: what fires then is among the others.
+		if s.Pending, err = t.pending(ctx); err != nil {
+			return err
+		}
 		due, err := t.js.Consumer(ctx, t.stream, consumerName)
 		if err != nil {
 			return err
 		}
 		s.Due = due.CachedInfo().NumPending + uint64(due.CachedInfo().NumAckPending)
-		s.Pending, err = t.pending(ctx)
-		return err
+		return nil
 	})
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		err = t.gone()
