@@ -25,16 +25,19 @@ type Status struct {
 func (t *Timers) Status(ctx context.Context) (Status, error) {
 	var s Status
 	err := retry(ctx, func(ctx context.Context) error {
-		var err error
+		consumer, err := t.js.Consumer(ctx, t.stream, consumerName)
+		if err != nil {
+			return err
+		}
 		// The pending ones first: what fires then is among the others.
 		if s.Pending, err = t.pending(ctx); err != nil {
 			return err
 		}
-		due, err := t.js.Consumer(ctx, t.stream, consumerName)
+		due, err := consumer.Info(ctx)
 		if err != nil {
 			return err
 		}
-		s.Due = due.CachedInfo().NumPending + uint64(due.CachedInfo().NumAckPending)
+		s.Due = due.NumPending + uint64(due.NumAckPending)
 		return nil
 	})
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
