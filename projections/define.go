@@ -18,7 +18,7 @@ import (
 )
 
 // A Part is one piece of a [Projection]'s definition. From, On, Every, Tables, Show, Key, Shards,
-// Revision and Effect make parts.
+// Revision, InKV and Effect make parts.
 type Part struct {
 	what  string // as it stands in the source: On(*pb.OrderPlaced)
 	where string // file:line
@@ -37,6 +37,7 @@ type Projection struct {
 	show     func(*Rows, string) (any, error)
 	shards   int
 	revision int
+	kv       bool
 	effects  map[string]effect
 }
 
@@ -212,6 +213,15 @@ func Revision(n int) Part {
 	}}
 }
 
+// InKV has the documents kept in NATS KV, where any client can watch them, and not in the
+// database that the node has.
+func InKV() Part {
+	return Part{what: "InKV", where: caller(), add: func(p *Projection, _ Part) error {
+		p.kv = true
+		return nil
+	}}
+}
+
 // Effect binds what is done outside for what handlers put into the outbox with Later under that
 // name. It is called after the transaction of the handler, again after an error, and again
 // after a crash: it is given an id that stays the same, for others to know a repetition by.
@@ -251,6 +261,8 @@ func (p *Projection) check() error {
 		return errors.New("Tables are for handlers of *Rows: documents need none")
 	case p.form == FormDocuments && p.show != nil:
 		return errors.New("Show is for handlers of *Rows: documents are shown as they are")
+	case p.form == FormRows && p.kv:
+		return errors.New("InKV is for documents: rows are kept in a database")
 	case p.form == FormRows && len(p.tables) == 0:
 		return errors.New("it has no Tables: say how those are made that its handlers write to")
 	}
@@ -286,6 +298,9 @@ func (p *Projection) Form() Form { return p.form }
 
 // Revision of its definition; 0 unless [Revision] said otherwise.
 func (p *Projection) Revision() int { return p.revision }
+
+// InKV reports whether its documents are to be kept in NATS KV.
+func (p *Projection) InKV() bool { return p.kv }
 
 // Shards of each partition.
 func (p *Projection) Shards() int { return p.shards }
