@@ -119,6 +119,7 @@ var kinds = map[holdfast.Code]struct {
 	holdfast.CodeOverloaded:  {429, "too much is under way; it was not executed: send it again later"},
 	holdfast.CodeCorrupt:     {500, "the aggregate's log is damaged: an operator has to look"},
 	holdfast.CodeUnavailable: {503, "it was not executed: send it again"},
+	holdfast.CodeBehind:      {504, "the read model has not come that far: ask again"},
 	holdfast.CodeUncertain:   {504, "it may have been executed"},
 }
 
@@ -177,7 +178,11 @@ func (s *Service) finish(e *Endpoint, r *Request, result Answer, err error) {
 	status := 0
 	if err != nil {
 		f := s.Explain(r.Subject, err)
+		beside := result.Header // what an error tells in headers of its own
 		status, result = f.status, s.refusal(r, f)
+		for name, values := range beside {
+			result.Header[name] = values
+		}
 	}
 	err = s.cfg.Conn.PublishMsg(&nats.Msg{Subject: r.Reply, Header: result.Header, Data: result.Body})
 	if err != nil {
