@@ -2,6 +2,7 @@ package serve
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ func ReadBody(body []byte, members ...Member) error {
 				return nil
 			}
 		}
-		return fmt.Errorf("%s: it is unknown: there are %s", name, names(members))
+		return fmt.Errorf("%s: it is unknown: there are %s", name, cmp.Or(names(members), "none"))
 	})
 	if err != nil {
 		return holdfast.Errorf(holdfast.CodeMalformed, "body: %w", err)
