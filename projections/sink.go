@@ -132,7 +132,8 @@ type Batch interface {
 	// Park keeps an event aside, behind those of its key that are. One that is there already
 	// stays where it is, since when it was, and has the new reason and attempts.
 	Park(Parked) error
-	// Unpark takes one away that was handled, or, with a reason, was skipped.
+	// Unpark takes one away that was handled, or, with a reason, was skipped. It returns
+	// ErrFenced when it is not there: another node has handled it meanwhile.
 	Unpark(p Parked, skipped string) error
 	// Later puts something into the outbox. That it is there already is no error.
 	Later(Effected) error

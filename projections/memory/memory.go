@@ -247,7 +247,11 @@ func (b *batch) Park(p projections.Parked) error {
 }
 
 func (b *batch) Unpark(p projections.Parked, _ string) error {
+	before := len(b.parked[b.unit])
 	b.parked[b.unit] = slices.DeleteFunc(b.parked[b.unit], func(q projections.Parked) bool { return same(p, q) })
+	if len(b.parked[b.unit]) == before {
+		return fmt.Errorf("%s is not parked: %w", p.Event.ID, projections.ErrFenced)
+	}
 	return nil
 }
 
