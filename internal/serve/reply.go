@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -180,9 +181,7 @@ func (s *Service) finish(e *Endpoint, r *Request, result Answer, err error) {
 		f := s.Explain(r.Subject, err)
 		beside := result.Header // what an error tells in headers of its own
 		status, result = f.status, s.refusal(r, f)
-		for name, values := range beside {
-			result.Header[name] = values
-		}
+		maps.Copy(result.Header, beside)
 	}
 	err = s.cfg.Conn.PublishMsg(&nats.Msg{Subject: r.Reply, Header: result.Header, Data: result.Body})
 	if err != nil {

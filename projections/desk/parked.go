@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/serve"
+	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence"
 	"github.com/holdfast-run/holdfast/projections"
 	"github.com/holdfast-run/holdfast/projections/runner"
@@ -61,10 +62,19 @@ type parkedEvent struct {
 func describe(p projections.Parked) parkedEvent {
 	e := p.Event
 	return parkedEvent{
-		ID: e.ID, Ref: visible(e.Ref.String()), Version: uint64(e.Version), Position: e.Position.String(), Type: e.Name,
+		ID: visible(e.ID), Ref: refOf(e.Ref), Version: uint64(e.Version), Position: e.Position.String(), Type: e.Name,
 		Time: serve.ShowTime(e.Time), User: e.User, Command: e.CommandID,
 		Reason: visible(p.Reason), Since: serve.ShowTime(p.Since), Attempts: p.Attempts,
 	}
+}
+
+// refOf gives the form in which bodies name an aggregate.
+func refOf(ref holdfast.Ref) string {
+	id, err := messages.EncodeID(ref.ID)
+	if err != nil { // of a record that cannot be read
+		return visible(ref.String())
+	}
+	return messages.FormatRef(ref.Type, id)
 }
 
 // visible gives text as JSON can hold it: keys and ids may be of any bytes.
