@@ -38,6 +38,8 @@ type operating struct {
 	timeout time.Duration
 	json    bool
 	encoded bool
+	// see is what the nodes are asked about: sagas, projections.
+	see string
 }
 
 func (o *operating) bind(fs *pflag.FlagSet) {
@@ -45,6 +47,9 @@ func (o *operating) bind(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.timeout, "timeout", askTimeout, "how long to go on trying")
 	fs.BoolVar(&o.json, "json", false, "write JSON, one document a line")
 	BindEnv(fs)
+}
+
+func (o *operating) bindEncoded(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.encoded, "encoded", false, encodedHelp)
 }
 
@@ -74,8 +79,8 @@ func (o *operating) runner(cfg Config, check func(args []string) error, run func
 func (o *operating) connect(ctx context.Context, cfg Config) (*client, error) {
 	c := newClient(ctx, cfg, o.nodes.Context, o.timeout)
 	c.at = place{name: o.nodes.Name, flag: o.nodes.Flag}
-	c.at.nobody = fmt.Sprintf("no node of the context %s (--context) at %s (%s) sees to sagas: is one running, and has its domain any?",
-		c.context, c.at.name, c.at.flag)
+	c.at.nobody = fmt.Sprintf("no node of the context %s (--context) at %s (%s) sees to %s: is one running, and has its domain any?",
+		c.context, c.at.name, c.at.flag, o.see)
 	var err error
 	if c.nc, err = o.nodes.Connect(c.natsOptions()...); err != nil {
 		c.end(err)

@@ -33,7 +33,7 @@ type sagasOptions struct {
 // SagasCommand makes the verb sagas, for operators.
 func SagasCommand(cfg Config, access Access) *cobra.Command {
 	cfg = cfg.withDefaults()
-	o := &sagasOptions{operating: operating{access: access}}
+	o := &sagasOptions{operating: operating{access: access, see: "sagas"}}
 	cmd := &cobra.Command{
 		Use:   "sagas",
 		Short: "Show the sagas that are not over, and help those that are stuck",
@@ -46,6 +46,7 @@ func SagasCommand(cfg Config, access Access) *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	o.bind(cmd.PersistentFlags())
+	o.bindEncoded(cmd.PersistentFlags())
 	fs := cmd.Flags()
 	fs.StringVar(&o.saga, "saga", "", "`name` of the sagas to show (default all)")
 	fs.StringSliceVar(&o.status, "status", nil, "`status` of those to show: running, waiting, compensating or stuck; several with commas between them (default all)")
