@@ -333,7 +333,7 @@ func (r *Register) unitsOf(projection string, generation uint64) (all []UnitStat
 	for _, key := range slices.Sorted(maps.Keys(r.units)) {
 		h := r.units[key]
 		if h.projection == projection && h.Generation == generation {
-			h.Silent = now.Sub(h.at) > silence
+			h.Silent = h.Silent || now.Sub(h.at) > silence
 			all = append(all, h.UnitStatus)
 		}
 	}

@@ -127,8 +127,23 @@ func (u *unit) report(ctx context.Context) {
 		select {
 		case <-ticks.C:
 		case <-ctx.Done():
+			if u.runner.stopping.Load() {
+				u.farewell(s)
+			}
 			return
 		}
+	}
+}
+
+// farewell tells that the node ends, which leaves the unit to another one.
+func (u *unit) farewell(s UnitStatus) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	s.State, s.Event, s.Since, s.Rate, s.Left, s.Silent = Stopped, "", u.runner.config.Now().UTC(), 0, 0, true
+	s.Reason = "the node " + s.Node + " has ended, and no other one has gone on yet"
+	s.Position = u.position(u.progress.get()).String()
+	if err := u.runner.config.Register.tell(ctx, u.key(), u.id.Projection, s); err != nil {
+		u.log.Debug("that this node ends cannot be told", "error", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-run/holdfast"
@@ -56,6 +57,7 @@ type Runner struct {
 	cancel     context.CancelFunc
 	ended      chan struct{}
 	stop       sync.Once
+	stopping   atomic.Bool
 
 	mu   sync.Mutex
 	last map[uint32]ends
@@ -109,6 +111,7 @@ func Start(ctx context.Context, c Config) (*Runner, error) {
 // It bears repetition.
 func (r *Runner) Stop() {
 	r.stop.Do(func() {
+		r.stopping.Store(true)
 		r.cancel()
 		grace := time.NewTimer(r.config.Grace)
 		defer grace.Stop()

@@ -95,7 +95,7 @@ func (g *GenerationStatus) sum() {
 	g.State = Live
 	done, behind := map[uint32]uint64{}, map[uint32]uint64{}
 	for _, u := range g.Units {
-		if u.Silent {
+		if u.Silent && u.State != Stopped {
 			u.State, u.Reason = Stopped, fmt.Sprintf("the node %s has not been heard of for %v", u.Node, silence)
 		}
 		if severity[u.State] > severity[g.State] {

@@ -65,6 +65,7 @@ func (u *unit) run(ctx context.Context) {
 		case errors.Is(err, projections.ErrForeign), errors.Is(err, holdfast.ErrCorrupt), errors.Is(err, holdfast.ErrMalformed):
 			u.log.Error("the projection is stopped", "reason", err)
 			u.tell(Stopped, u.explain(ctx, err), "")
+			u.progress.set(0) // nobody shall believe that checkpoint
 			wait = 30 * time.Second
 		default:
 			u.log.Warn("the projection is blocked; trying again", "reason", err)
