@@ -77,6 +77,7 @@ var errGone = holdfast.Errorf(holdfast.CodeUnavailable, "the database is gone")
 // A sink that fails blocks its projection with the reason, parks nothing, and is asked again
 // until it does what it is for.
 func TestBlockedBySink(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sink := &faulty{Sink: memory.New()}
 	w.sink = sink
@@ -105,6 +106,7 @@ func TestBlockedBySink(t *testing.T) {
 
 // A sink that cannot be opened blocks its projection alone.
 func TestBlockedWithoutSink(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var there atomic.Bool
 	others := projections.Define("others", projections.From(number), projections.On(add))
@@ -132,6 +134,7 @@ func TestBlockedWithoutSink(t *testing.T) {
 // A handler that hangs is told of within two seconds, with the event, and Stop does not wait
 // for it for ever.
 func TestHangingHandler(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	let := make(chan struct{})
 	n := w.start("n1", nil, numbers(func(d docs, e *wrapperspb.Int64Value, at projections.Event) error {
@@ -157,6 +160,7 @@ func TestHangingHandler(t *testing.T) {
 }
 
 func TestStopLeavesAHangingHandler(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	let, in := make(chan struct{}), make(chan struct{})
 	n := w.start("n1", nil, numbers(func(docs, *wrapperspb.Int64Value, projections.Event) error {
@@ -172,6 +176,7 @@ func TestStopLeavesAHangingHandler(t *testing.T) {
 
 // What belongs to others is not touched, and a checkpoint ahead of the log is not followed.
 func TestStopped(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sink := &faulty{Sink: memory.New()}
 	w.sink = sink
@@ -204,6 +209,7 @@ func TestStopped(t *testing.T) {
 
 // A projection that is not in this build shows, with that reason.
 func TestRenamed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	n := w.start("n1", nil, projections.Define("digits", projections.From(number), projections.On(add)))
 	if err := n.Await(w.ctx(), "digits", w.record("a", 1)); err != nil {

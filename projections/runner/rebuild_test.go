@@ -33,6 +33,7 @@ func (n *node) document(generation uint64, id string) string {
 }
 
 func TestPauseAndResume(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	n := w.start("n1", nil, numbers(add))
 	n.await(w.record("a", 1))
@@ -58,6 +59,7 @@ func TestPauseAndResume(t *testing.T) {
 
 // A pause at a position is one there, in whatever batch that is.
 func TestPauseAtAPosition(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	n := w.start("n1", nil, numbers(add))
 	n.await(w.record("a", 1))
@@ -77,6 +79,7 @@ func TestPauseAtAPosition(t *testing.T) {
 
 // A reset happens once, to a position or to a time.
 func TestReset(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	n := w.start("n1", nil, numbers(add))
 	w.record("a", 1)
@@ -109,6 +112,7 @@ func TestReset(t *testing.T) {
 
 // A new generation is built beside the one that serves, and both go on until one is dropped.
 func TestRebuild(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	n := w.start("n1", nil, numbers(add))
 	n.await(w.record("a", 1, 2))
@@ -167,6 +171,7 @@ func twice(d docs, e *wrapperspb.Int64Value, at projections.Event) error {
 // A build of a new revision builds a generation of its own, beside nodes that are older, and
 // leaves theirs alone.
 func TestRevisions(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	old := w.start("n1", nil, numbers(add))
 	old.await(w.record("a", 1))
@@ -196,6 +201,7 @@ func TestRevisions(t *testing.T) {
 // Side effects are carried out in order, again after an error, with ids that stay the same, and
 // not by a generation that does not serve.
 func TestOutbox(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var carried []string
 	fail := 2

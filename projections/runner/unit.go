@@ -108,10 +108,11 @@ func (u *unit) follow(ctx context.Context) error {
 	defer cancel()
 	g := newGather(&u.progress, u.reads())
 	var lost error
+	after := u.position(u.at.Done)
 	failed := make(chan struct{})
 	go func() {
 		defer close(failed)
-		lost = u.runner.config.Log.Follow(ctx, u.position(u.at.Done), func(rec persistence.Record) error { return g.take(ctx, rec) })
+		lost = u.runner.config.Log.Follow(ctx, after, func(rec persistence.Record) error { return g.take(ctx, rec) })
 	}()
 	err := u.work(ctx, g, failed)
 	cancel()

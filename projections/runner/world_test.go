@@ -262,3 +262,6 @@ func (n *node) has(id string, all ...int64) {
 }
 
 var errNo = errors.New("no")
+
+// tick is a moment, so that others have their turn.
+func tick() <-chan time.Time { return time.After(time.Millisecond) }
