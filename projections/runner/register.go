@@ -290,3 +290,66 @@ func pause(ctx context.Context, d time.Duration) error {
 		return context.Cause(ctx)
 	}
 }
+
+// tell writes the status of a unit.
+func (r *Register) tell(ctx context.Context, key, projection string, s UnitStatus) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	body, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	revision, err := r.kv.Put(ctx, key, body)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.units[key].revision < revision {
+		r.units[key] = heard{s, projection, r.config.Now(), revision}
+	}
+	return nil
+}
+
+// unit gives the status of a unit as it was heard last.
+func (r *Register) unit(key string) (UnitStatus, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h, ok := r.units[key]
+	return h.UnitStatus, ok
+}
+
+// orders gives the number of the last order that was carried out in a unit.
+func (r *Register) orders(key string) uint64 {
+	s, _ := r.unit(key)
+	return s.Orders
+}
+
+// unitsOf gives the statuses of a generation's units, in order.
+func (r *Register) unitsOf(projection string, generation uint64) (all []UnitStatus) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.config.Now()
+	for _, key := range slices.Sorted(maps.Keys(r.units)) {
+		h := r.units[key]
+		if h.projection == projection && h.Generation == generation {
+			h.Silent = h.Silent || now.Sub(h.at) > silence
+			all = append(all, h.UnitStatus)
+		}
+	}
+	return all
+}
+
+// forget takes away the statuses of a generation's units.
+func (r *Register) forget(ctx context.Context, projection string, generation uint64) error {
+	prefix := fmt.Sprintf("%s%s.%d.", unitKeys, projection, generation)
+	r.mu.Lock()
+	keys := slices.DeleteFunc(slices.Collect(maps.Keys(r.units)), func(key string) bool { return !strings.HasPrefix(key, prefix) })
+	r.mu.Unlock()
+	for _, key := range keys {
+		if err := r.kv.Delete(ctx, key); err != nil {
+			return fmt.Errorf("forget the status %s: %w", key, err)
+		}
+	}
+	return nil
+}
