@@ -122,9 +122,10 @@ type Sink interface {
 
 // A Batch is what events are handled in.
 type Batch interface {
-	// Exec and Get are those of [Rows].
+	// Exec, Get and Each are those of [Rows].
 	Exec(query string, args []any) (int64, error)
 	Get(query string, args []any, dest []any) (bool, error)
+	Each(query string, args []any, f func() error, dest []any) error
 	// Change is that of [Docs]: f gives what becomes of a document; nil stands for none. It is
 	// not called when the document has had the event at that place already.
 	Change(key string, at Place, f func(old []byte) ([]byte, error)) error

@@ -62,6 +62,11 @@ func (r *Rows) Get(query string, args []any, dest ...any) (bool, error) {
 	return r.batch.Get(query, args, dest)
 }
 
+// Each reads every row that a query finds into dest, and calls f for each.
+func (r *Rows) Each(query string, args []any, f func() error, dest ...any) error {
+	return r.batch.Each(query, args, f, dest)
+}
+
 // Later puts something into the outbox, for the [Effect] of that name.
 func (r *Rows) Later(name string, payload proto.Message) error {
 	return later(r.batch, r.at, name, payload)

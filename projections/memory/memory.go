@@ -218,9 +218,10 @@ type batch struct {
 	unit projections.Unit
 }
 
-func (b *batch) Exec(string, []any) (int64, error)      { return 0, errRows }
-func (b *batch) Get(string, []any, []any) (bool, error) { return false, errRows }
-func (b *batch) Broken() error                          { return nil }
+func (b *batch) Exec(string, []any) (int64, error)             { return 0, errRows }
+func (b *batch) Get(string, []any, []any) (bool, error)        { return false, errRows }
+func (b *batch) Each(string, []any, func() error, []any) error { return errRows }
+func (b *batch) Broken() error                                 { return nil }
 
 func (b *batch) Change(key string, _ projections.Place, f func([]byte) ([]byte, error)) error {
 	body, err := f(b.documents[key])
