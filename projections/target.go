@@ -51,6 +51,9 @@ type Rows struct {
 	at    Event
 }
 
+// NewRows gives what handlers get of a batch, for those who read it with [Sink].Query.
+func NewRows(b Batch) *Rows { return &Rows{batch: b} }
+
 func (*Rows) form() Form                    { return FormRows }
 func (*Rows) over(b Batch, at Event) Target { return &Rows{b, at} }
 

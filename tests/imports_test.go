@@ -37,6 +37,7 @@ var mayImport = map[string][]string{
 	"projections":        {".", "messages", "persistence"},
 	"projections/...":    {".", "messages", "persistence", "projections", "internal/bucket"},
 	"projections/runner": {".", "messages", "persistence", "projections", "internal/follow", "internal/bucket"},
+	"projections/index":  {".", "messages", "projections", "internal/serve"},
 	"projections/desk":   {".", "messages", "persistence", "projections", "projections/runner", "internal/serve", "internal/bucket"},
 	"sagas":              {".", "messages", "persistence"},
 	"sagas/runner":       {".", "messages", "persistence", "sagas", "sagas/timers", "internal/follow"},
@@ -75,7 +76,7 @@ var importedBy = map[string][]string{
 }
 
 var speakNATS = []string{
-	"persistence/jetstream", "gateway", "feed", "projections", "sagas/desk", "sagas/timers", "cluster", "node/...", "internal/natsd", "internal/bucket", "internal/follow", "internal/serve", "cmd/...",
+	"persistence/jetstream", "gateway", "feed", "projections/...", "sagas/desk", "sagas/timers", "cluster", "node/...", "internal/natsd", "internal/bucket", "internal/follow", "internal/serve", "cmd/...",
 }
 
 // reachOut are the packages of the standard library with which a program touches the
