@@ -2,7 +2,6 @@ package index
 
 import (
 	"slices"
-
 	"strconv"
 	"time"
 
