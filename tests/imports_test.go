@@ -40,14 +40,15 @@ var mayImport = map[string][]string{
 	"sagas/timers":      {".", "messages"},
 	"sagas/desk":        {".", "messages", "persistence", "sagas", "internal/bucket", "internal/serve"},
 	"holdfasttest":      {".", "messages", "persistence", "persistence/memory", "actors", "sagas", "projections"},
-	"internal/natsd":    nil,
+	"internal/natsd":    {"messages"},
 	"internal/bucket":   nil,
+	"internal/door":     {"messages"},
 	"internal/follow":   {"messages", "internal/bucket"},
 	"internal/serve":    {".", "messages"},
 	"internal/certtest": nil,
 	"node/...": {
 		".", "messages", "persistence/...", "actors", "cluster", "gateway", "feed", "projections", "sagas", "sagas/...",
-		"internal/natsd", "internal/follow", "node/...",
+		"internal/natsd", "internal/door", "internal/follow", "node/...",
 	},
 	"cmd/...":      {"..."},
 	"examples/...": {"..."},
@@ -72,7 +73,7 @@ var importedBy = map[string][]string{
 }
 
 var speakNATS = []string{
-	"persistence/jetstream", "gateway", "feed", "projections", "sagas/desk", "sagas/timers", "cluster", "node/...", "internal/natsd", "internal/bucket", "internal/follow", "internal/serve", "cmd/...",
+	"persistence/jetstream", "gateway", "feed", "projections", "sagas/desk", "sagas/timers", "cluster", "node/...", "internal/natsd", "internal/bucket", "internal/door", "internal/follow", "internal/serve", "cmd/...",
 }
 
 // reachOut are the packages of the standard library with which a program touches the
