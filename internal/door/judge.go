@@ -50,7 +50,7 @@ func judge(c messages.Context, request string, body []byte) ([]byte, error) {
 	if len(body) > maxBody {
 		return nil, fmt.Errorf("the request takes %d bytes, the limit is %d", len(body), maxBody)
 	}
-	stream, durable, err := streamOf(request)
+	stream, err := streamOf(request)
 	if err != nil {
 		return nil, err
 	}
@@ -73,13 +73,10 @@ func judge(c messages.Context, request string, body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, judge := range []func(fields) error{judgeDelivery, judgeLimits, judgeFilters} {
+	for _, judge := range []func(fields) error{judgeDelivery, judgeLimits, judgeFilters, judgeLife} {
 		if err := judge(config); err != nil {
 			return nil, err
 		}
-	}
-	if err := judgeLife(config, durable); err != nil {
-		return nil, err
 	}
 	if top["config"], err = json.Marshal(config); err != nil {
 		return nil, err
@@ -88,15 +85,12 @@ func judge(c messages.Context, request string, body []byte) ([]byte, error) {
 }
 
 // streamOf reads CREATE.<stream>[.<name>[.<filter>]] or DURABLE.CREATE.<stream>.<name>.
-func streamOf(request string) (stream string, durable bool, err error) {
-	tokens := strings.Split(request, ".")
-	if durable = tokens[0] == "DURABLE"; durable {
-		tokens = tokens[1:]
+func streamOf(request string) (string, error) {
+	tokens := strings.Split(strings.TrimPrefix(request, "DURABLE."), ".")
+	if len(tokens) < 2 || tokens[0] != "CREATE" {
+		return "", fmt.Errorf("the subject %s%s is none on which a consumer is asked for", jetStream, request)
 	}
-	if len(tokens) < 2 || tokens[0] != "CREATE" || durable && len(tokens) != 3 {
-		return "", false, fmt.Errorf("the subject %s%s is none on which a consumer is asked for", jetStream, request)
-	}
-	return tokens[1], durable, nil
+	return tokens[1], nil
 }
 
 func parse(what string, body []byte, known []string) (fields, error) {
@@ -176,7 +170,7 @@ func judgeFilters(config fields) error {
 }
 
 // judgeLife has nobody leave behind what nothing is known of any more.
-func judgeLife(config fields, durable bool) error {
+func judgeLife(config fields) error {
 	name, err := text(config, "durable_name")
 	if err != nil {
 		return err
@@ -185,7 +179,7 @@ func judgeLife(config fields, durable bool) error {
 	if err != nil {
 		return err
 	}
-	if !durable && name == "" && time.Duration(after) > maxInactive {
+	if name == "" && time.Duration(after) > maxInactive {
 		return fmt.Errorf("inactive_threshold is %s: a consumer that is not durable may have %s at most", time.Duration(after), maxInactive)
 	}
 	return nil
