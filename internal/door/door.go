@@ -28,8 +28,8 @@ const (
 	// renamed begins every reply subject that comes from another account. One that does
 	// not was chosen by somebody in this one.
 	renamed = "_R_."
-	// maxInFlight is how many requests one door asks JetStream at a time.
-	maxInFlight = 64
+	// maxInFlight is how many requests one door asks JetStream at a time. The others wait.
+	maxInFlight = 256
 	// patience is how long JetStream may take: longer than clients wait for it.
 	patience = 10 * time.Second
 )
@@ -74,7 +74,7 @@ func Start(c Config) (*Door, error) {
 	return d, nil
 }
 
-// answer never waits for JetStream.
+// answer takes one request after the other.
 func (d *Door) answer(m *nats.Msg) {
 	if !strings.HasPrefix(m.Reply, renamed) {
 		return
@@ -87,8 +87,7 @@ func (d *Door) answer(m *nats.Msg) {
 	}
 	select {
 	case d.room <- struct{}{}:
-	default:
-		d.refuse(m, refusal{Code: 503, ErrCode: unavailable, Description: "the node: too many ask for consumers at the same time: ask again"})
+	case <-d.asking.Done():
 		return
 	}
 	d.all.Go(func() {
