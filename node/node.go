@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-run/holdfast/actors"
 	"github.com/holdfast-run/holdfast/cluster"
 	"github.com/holdfast-run/holdfast/gateway"
+	"github.com/holdfast-run/holdfast/internal/door"
 	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence/jetstream"
@@ -36,6 +37,7 @@ type Node struct {
 	store    *jetstream.Store
 	member   *cluster.Member
 	gateway  *gateway.Gateway
+	door     *door.Door     // nil with an external server
 	sagas    *runner.Runner // nil without sagas
 	desk     *desk.Desk     // nil without sagas
 	// startDesk has operators of sagas answered; nil without sagas.
@@ -110,6 +112,9 @@ func (n *Node) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", name, err)
 	}
+	if err := n.openDoor(conns.public); err != nil {
+		return err
+	}
 	if n.startDesk == nil {
 		return nil
 	}
@@ -134,11 +139,11 @@ func version() string {
 const maxReaders = 4
 
 // connections of a node: one that publishes to the log, one for clients' requests, one for
-// the register of nodes, which must not wait, one for what keeps the sagas going, and some
-// that read the log.
+// the register of nodes, which must not wait, one for what clients may read, one for what
+// keeps the sagas going, and some that read the log.
 type connections struct {
-	publish, edge, register, sagas *nats.Conn
-	read                           []*nats.Conn
+	publish, edge, register, public, sagas *nats.Conn
+	read                                   []*nats.Conn
 }
 
 func (n *Node) connect(ctx context.Context) (c connections, err error) {
@@ -155,7 +160,7 @@ func (n *Node) connect(ctx context.Context) (c connections, err error) {
 		}
 		return nc
 	}
-	c.publish, c.edge, c.register = open(natsd.Node), open(natsd.Gateway), open(natsd.Node)
+	c.publish, c.edge, c.register, c.public = open(natsd.Node), open(natsd.Gateway), open(natsd.Node), open(natsd.Publisher)
 	if len(n.config.Sagas) > 0 {
 		c.sagas = open(natsd.Node)
 	}
@@ -258,6 +263,9 @@ func (n *Node) stopAnswering(ctx context.Context) error {
 	err := n.gateway.Stop(ctx)
 	if n.desk != nil {
 		err = errors.Join(err, n.desk.Stop(ctx))
+	}
+	if n.door != nil {
+		err = errors.Join(err, n.door.Stop(ctx))
 	}
 	return err
 }
