@@ -14,7 +14,7 @@ import (
 const (
 	// attemptTimeout is how long one request may take: what a leader was asked that is gone
 	// is not answered any more.
-	attemptTimeout = 3 * time.Second
+	attemptTimeout = 2 * time.Second
 	retryInterval  = 300 * time.Millisecond
 )
 
