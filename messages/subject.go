@@ -21,11 +21,15 @@ const (
 	KindGet Kind = "get"
 	// KindHistory: <context>.history.<type>.<id>.
 	KindHistory Kind = "history"
+	// KindEvent: <context>.evt.<type>.<id>.<Event>, in the feed.
+	KindEvent Kind = "evt"
 	// KindTimer: <context>.timer.<type>.<id>.<key>, a timer that is pending.
 	KindTimer Kind = "timer"
 	// KindDue: <context>.due.<type>.<id>.<key>, a timer that has fired.
 	KindDue Kind = "due"
 )
+
+func (k Kind) named() bool { return k == KindCommand || k == KindEvent }
 
 func (k Kind) ofTimer() bool { return k == KindTimer || k == KindDue }
 
@@ -36,7 +40,7 @@ type Subject struct {
 	Partition uint32 // of KindLog
 	Type      string
 	ID        ID
-	Name      string // the command's short name, of KindCommand
+	Name      string // the short name of a command or event, of KindCommand and KindEvent
 	Key       string // the timer's, of KindTimer and KindDue
 }
 
@@ -55,7 +59,7 @@ func (s Subject) String() string {
 	b.WriteString(s.Type)
 	b.WriteByte('.')
 	b.WriteString(s.ID.encoded)
-	if s.Kind == KindCommand {
+	if s.Kind.named() {
 		b.WriteByte('.')
 		b.WriteString(s.Name)
 	}
@@ -76,6 +80,7 @@ var forms = map[Kind]struct {
 	KindCommand:  {3, "<context>.cmd.<type>.<id>.<Command>"},
 	KindGet:      {2, "<context>.get.<type>.<id>"},
 	KindHistory:  {2, "<context>.history.<type>.<id>"},
+	KindEvent:    {3, "<context>.evt.<type>.<id>.<Event>"},
 	KindTimer:    {3, "<context>.timer.<type>.<id>.<key>"},
 	KindDue:      {3, "<context>.due.<type>.<id>.<key>"},
 }
@@ -112,8 +117,12 @@ func ParseSubject(s string) (Subject, error) {
 	if sub.ID, err = ParseID(rest[1]); err != nil {
 		return Subject{}, err
 	}
-	if sub.Kind == KindCommand {
-		if sub.Name, err = ParseName(rest[2]); err != nil {
+	if sub.Kind.named() {
+		what := "command"
+		if sub.Kind == KindEvent {
+			what = "event"
+		}
+		if sub.Name, err = parseName(what, rest[2]); err != nil {
 			return Subject{}, err
 		}
 	}
@@ -128,7 +137,7 @@ func ParseSubject(s string) (Subject, error) {
 // ParseType reads the name of an aggregate type: a small letter, then small letters,
 // digits, '-' and '_', 64 at most.
 func ParseType(s string) (string, error) {
-	if !typeForm.MatchString(s) {
+	if !formed(s, 64, lower, inType) {
 		return "", fmt.Errorf("type %q: want a small letter, then small letters, digits, '-' and '_', 64 at most", s)
 	}
 	return s, nil
@@ -136,16 +145,18 @@ func ParseType(s string) (string, error) {
 
 // ParseName reads a message's short name: a letter, then letters, digits and '_', 128
 // at most.
-func ParseName(s string) (string, error) {
-	if !nameForm.MatchString(s) {
-		return "", fmt.Errorf("command %q: want a letter, then letters, digits and '_', 128 at most", s)
+func ParseName(s string) (string, error) { return parseName("command", s) }
+
+func parseName(what, s string) (string, error) {
+	if !formed(s, 128, letter, inName) {
+		return "", fmt.Errorf("%s %q: want a letter, then letters, digits and '_', 128 at most", what, s)
 	}
 	return s, nil
 }
 
 // ParseKey reads the key of a timer: letters, digits, '-' and '_', 64 at most.
 func ParseKey(s string) (string, error) {
-	if !keyForm.MatchString(s) {
+	if !formed(s, 64, plain, plain) {
 		return "", fmt.Errorf("key %q: want letters, digits, '-' and '_', 1 to 64 of them", s)
 	}
 	return s, nil
