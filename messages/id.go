@@ -156,9 +156,6 @@ func (c Context) SnapshotStream() string { return strings.ToUpper(string(c)) + "
 // TimerStream is the name of the JetStream stream that holds the timers.
 func (c Context) TimerStream() string { return strings.ToUpper(string(c)) + "_TIMERS" }
 
-// FeedStream is the name of the JetStream stream that holds the public events.
-func (c Context) FeedStream() string { return strings.ToUpper(string(c)) + "_FEED" }
-
 // FeedMark is the subject in the feed's stream that says how much of a partition of the log
 // it has.
 func (c Context) FeedMark(partition uint32) string { return fmt.Sprintf("%s.fed.%d", c, partition) }
