@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/actors"
 	"github.com/holdfast-run/holdfast/cluster"
+	"github.com/holdfast-run/holdfast/feed"
 	"github.com/holdfast-run/holdfast/gateway"
 	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/messages"
@@ -38,6 +39,7 @@ type Node struct {
 	gateway  *gateway.Gateway
 	sagas    *runner.Runner // nil without sagas
 	desk     *desk.Desk     // nil without sagas
+	feed     *feed.Feed     // nil when it is off
 	// startDesk has operators of sagas answered; nil without sagas.
 	startDesk func() error
 	stop      sync.Once
@@ -101,6 +103,9 @@ func (n *Node) run(ctx context.Context) error {
 	if err := n.runSagas(ctx, conns.sagas); err != nil {
 		return err
 	}
+	if err := n.runFeed(ctx, conns.sagas, conns.public); err != nil {
+		return err
+	}
 	n.gateway, err = gateway.Start(gateway.Config{
 		Context: name, Conn: conns.edge, Types: types, Logger: c.Log,
 		Sender: n.member, Viewer: n.member, Reader: linkedReader{n.store, n.member.Linked},
@@ -134,11 +139,11 @@ func version() string {
 const maxReaders = 4
 
 // connections of a node: one that publishes to the log, one for clients' requests, one for
-// the register of nodes, which must not wait, one for what keeps the sagas going, and some
-// that read the log.
+// the register of nodes, which must not wait, one for what keeps the sagas and the feed
+// going, one to where the feed is, and some that read the log.
 type connections struct {
-	publish, edge, register, sagas *nats.Conn
-	read                           []*nats.Conn
+	publish, edge, register, sagas, public *nats.Conn
+	read                                   []*nats.Conn
 }
 
 func (n *Node) connect(ctx context.Context) (c connections, err error) {
@@ -156,8 +161,11 @@ func (n *Node) connect(ctx context.Context) (c connections, err error) {
 		return nc
 	}
 	c.publish, c.edge, c.register = open(natsd.Node), open(natsd.Gateway), open(natsd.Node)
-	if len(n.config.Sagas) > 0 {
+	if len(n.config.Sagas) > 0 || !n.config.Feed.Off {
 		c.sagas = open(natsd.Node)
+	}
+	if !n.config.Feed.Off {
+		c.public = open(publicRole)
 	}
 	for range min(maxReaders, runtime.GOMAXPROCS(0)) {
 		c.read = append(c.read, open(natsd.Node))
@@ -279,6 +287,9 @@ func (n *Node) Stop(ctx context.Context) error {
 		}
 		if n.member != nil {
 			n.err = errors.Join(n.err, n.member.Stop(ctx))
+		}
+		if n.feed != nil { // of which the events of the last requests have had a chance
+			n.feed.Stop()
 		}
 		if n.store != nil {
 			n.store.Close()
