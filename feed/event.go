@@ -153,7 +153,7 @@ func (f *Feed) message(e recorded, s shown, part, of int) (m *nats.Msg, size int
 		id += "." + strconv.Itoa(part)
 	}
 	subject := messages.Subject{Context: e.ref.Context, Kind: messages.KindEvent, Type: e.ref.Type, ID: e.ref.ID, Name: name}
-	m = &nats.Msg{Subject: subject.String(), Data: s.data, Header: make(nats.Header, 16)}
+	m = &nats.Msg{Subject: inlet(subject), Data: s.data, Header: make(nats.Header, 16)}
 	for _, h := range [...]struct{ name, value string }{
 		{messages.HeaderEventSpec, messages.EventSpec},
 		{messages.HeaderEventID, id},

@@ -164,6 +164,44 @@ func TestTwoWriters(t *testing.T) {
 	w.judge()
 }
 
+// TestSubscribers: who only subscribes hears of each event once, when it is in the stream, also
+// when the writer has to repeat itself, and of nothing else.
+func TestSubscribers(t *testing.T) {
+	w := newWorld(t)
+	sub, err := w.conn.SubscribeSync("shop.evt.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commits := 0
+	w.start(w.config().Over(&line{Conn: w.conn, fate: func(_ *nats.Msg, commit bool) fate {
+		if commit {
+			commits++
+			return []fate{lost, refused, unheard, late, sent, sent, sent}[commits%7]
+		}
+		return sent
+	}}))
+	for i := range 10 {
+		w.deposit("a", 2)
+		await(t, "it is written", func() bool { return w.done() > uint64(i) })
+	}
+	w.awaitEvents()
+	for i, want := range w.want {
+		m, err := sub.NextMsg(patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.Header.Get("ce-id"); got != want || m.Header.Get("Nats-Sequence") == "" {
+			t.Fatalf("event %d is %s, want %s", i, got, want)
+		}
+	}
+	if m, err := sub.NextMsg(100 * time.Millisecond); err == nil {
+		t.Errorf("there is one too many: %s", m.Header.Get("ce-id"))
+	}
+	if commits < 12 {
+		t.Errorf("there were only %d batches", commits)
+	}
+}
+
 // TestBigCommits: a commit with more events than a batch has room for is begun, and the next
 // writer goes on in it.
 func TestBigCommits(t *testing.T) {

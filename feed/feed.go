@@ -49,7 +49,7 @@ func Start(ctx context.Context, c Config) (*Feed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start feed of %s: %w", c.Context, err)
 	}
-	if err := f.awaitStream(ctx); err != nil {
+	if err := f.awaitStream(ctx, true); err != nil {
 		return nil, fmt.Errorf("start feed of %s: %w", c.Context, err)
 	}
 	for _, p := range all {

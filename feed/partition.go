@@ -62,7 +62,7 @@ func (p *partition) work(ctx context.Context, done uint64, note func(uint64)) er
 // run follows the log from where the stream says, and reports whether it has written
 // something.
 func (p *partition) run(ctx context.Context, note func(uint64)) (written bool, err error) {
-	if err := p.feed.awaitStream(ctx); err != nil {
+	if err := p.feed.awaitStream(ctx, false); err != nil {
 		return false, err
 	}
 	at, fence, err := p.feed.lastMark(ctx, p.number)
@@ -72,6 +72,7 @@ func (p *partition) run(ctx context.Context, note func(uint64)) (written bool, e
 	if fence == 0 { // its age was up, or there never was one
 		at = mark{Done: p.known()}
 	}
+	p.wrote(at.Done, note) // which whoever wrote it may not have heard
 	defer time.AfterFunc(settled, p.fine).Stop()
 	ctx, cancel := context.WithCancel(ctx)
 	steps, ended := make(chan step, ahead), make(chan error, 1)
@@ -97,6 +98,7 @@ func (p *partition) run(ctx context.Context, note func(uint64)) (written bool, e
 			written = true
 		}
 		p.wrote(b.mark.Done, note)
+		p.fine()
 		if marks%p.feed.config.sweep == 0 {
 			if err := p.feed.sweep(ctx, p.number); err != nil {
 				p.log.Debug("old marks of the feed are not removed", "error", err)
@@ -203,7 +205,7 @@ func (p *partition) known() uint64 {
 func (p *partition) wrote(done uint64, note func(uint64)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.done, p.err = max(p.done, done), nil
+	p.done = max(p.done, done)
 	note(p.done)
 }
 

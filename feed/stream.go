@@ -33,11 +33,20 @@ func (e *SettingError) Error() string {
 	return fmt.Sprintf("stream %s: its setting %s is %s, but must be %s", e.Stream, e.Setting, e.Found, e.Wanted)
 }
 
+// inlet is where an event is published, from where the stream takes it to its own subject.
+// Who subscribes to that one hears of an event when the stream has it, and not before.
+func inlet(s messages.Subject) string {
+	return strings.Replace(s.String(), ".", ".fed.", 1)
+}
+
 func streamConfig(c Config) jetstream.StreamConfig {
+	events := fmt.Sprintf("%s.%s.>", c.Context, messages.KindEvent)
 	return jetstream.StreamConfig{
 		Name:               c.Context.FeedStream(),
 		Description:        fmt.Sprintf("Holdfast: the public events of %s", c.Context),
-		Subjects:           []string{fmt.Sprintf("%s.%s.>", c.Context, messages.KindEvent), string(c.Context) + ".fed.*"},
+		Subjects:           []string{string(c.Context) + ".fed.>"},
+		SubjectTransform:   &jetstream.SubjectTransformConfig{Source: fmt.Sprintf("%s.fed.%s.>", c.Context, messages.KindEvent), Destination: events},
+		RePublish:          &jetstream.RePublish{Source: events, Destination: events},
 		Retention:          jetstream.LimitsPolicy,
 		MaxConsumers:       -1,
 		MaxMsgs:            -1,
@@ -70,7 +79,18 @@ var settings = []struct {
 	{"allow_atomic", func(c *jetstream.StreamConfig) string { return strconv.FormatBool(c.AllowAtomicPublish) }},
 	{"no_ack", func(c *jetstream.StreamConfig) string { return strconv.FormatBool(c.NoAck) }},
 	{"sealed", func(c *jetstream.StreamConfig) string { return strconv.FormatBool(c.Sealed) }},
-	{"subject_transform", func(c *jetstream.StreamConfig) string { return strconv.FormatBool(c.SubjectTransform != nil) }},
+	{"subject_transform", func(c *jetstream.StreamConfig) string {
+		if c.SubjectTransform == nil {
+			return ""
+		}
+		return c.SubjectTransform.Source + " to " + c.SubjectTransform.Destination
+	}},
+	{"republish", func(c *jetstream.StreamConfig) string {
+		if c.RePublish == nil {
+			return ""
+		}
+		return c.RePublish.Source + " to " + c.RePublish.Destination
+	}},
 	{"max_msgs_per_subject", func(c *jetstream.StreamConfig) string { return limit(c.MaxMsgsPerSubject) }},
 	{"max_msg_size", func(c *jetstream.StreamConfig) string { return limit(int64(c.MaxMsgSize)) }},
 	{"metadata " + metaFormat, func(c *jetstream.StreamConfig) string { return c.Metadata[metaFormat] }},
@@ -97,8 +117,8 @@ func compare(found, wanted *jetstream.StreamConfig) error {
 }
 
 // openStream makes the stream, or has the one that exists keep its messages as long as is
-// wanted. The error is a *[SettingError] when it cannot be used.
-func (f *Feed) openStream(ctx context.Context) error {
+// wanted, if it is set to. The error is a *[SettingError] when it cannot be used.
+func (f *Feed) openStream(ctx context.Context, set bool) error {
 	wanted := streamConfig(f.config)
 	s, err := f.js.Stream(ctx, f.stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -111,7 +131,7 @@ func (f *Feed) openStream(ctx context.Context) error {
 	if err := compare(&found, &wanted); err != nil {
 		return err
 	}
-	if found.MaxAge == wanted.MaxAge && found.MaxBytes == wanted.MaxBytes {
+	if !set || found.MaxAge == wanted.MaxAge && found.MaxBytes == wanted.MaxBytes {
 		return nil
 	}
 	found.MaxAge, found.MaxBytes, found.Duplicates = wanted.MaxAge, wanted.MaxBytes, wanted.Duplicates
@@ -132,10 +152,10 @@ func hint(err error) error {
 }
 
 // awaitStream opens the stream, and tries again while JetStream is not ready, until ctx ends.
-func (f *Feed) awaitStream(ctx context.Context) error {
+func (f *Feed) awaitStream(ctx context.Context, set bool) error {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
-		err := f.openStream(attempt)
+		err := f.openStream(attempt, set)
 		cancel()
 		if err == nil || ctx.Err() == nil && !passing(err) {
 			return err

@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/actors"
 	"github.com/holdfast-run/holdfast/cluster"
+	"github.com/holdfast-run/holdfast/feed"
 	"github.com/holdfast-run/holdfast/gateway"
 	"github.com/holdfast-run/holdfast/internal/door"
 	"github.com/holdfast-run/holdfast/internal/natsd"
@@ -40,6 +41,7 @@ type Node struct {
 	door     *door.Door     // nil with an external server
 	sagas    *runner.Runner // nil without sagas
 	desk     *desk.Desk     // nil without sagas
+	feed     *feed.Feed     // nil when it is off
 	// startDesk has operators of sagas answered; nil without sagas.
 	startDesk func() error
 	stop      sync.Once
@@ -100,7 +102,10 @@ func (n *Node) run(ctx context.Context) error {
 	}
 	n.edge = conns.edge
 	// Before anything can happen that they have to hear of.
-	if err := n.runSagas(ctx, conns.sagas); err != nil {
+	if err := n.runSagas(ctx, conns.following); err != nil {
+		return err
+	}
+	if err := n.runFeed(ctx, conns.following, conns.public); err != nil {
 		return err
 	}
 	n.gateway, err = gateway.Start(gateway.Config{
@@ -140,10 +145,10 @@ const maxReaders = 4
 
 // connections of a node: one that publishes to the log, one for clients' requests, one for
 // the register of nodes, which must not wait, one for what clients may read, one for what
-// keeps the sagas going, and some that read the log.
+// follows from the log, and some that read the log.
 type connections struct {
-	publish, edge, register, public, sagas *nats.Conn
-	read                                   []*nats.Conn
+	publish, edge, register, public, following *nats.Conn
+	read                                       []*nats.Conn
 }
 
 func (n *Node) connect(ctx context.Context) (c connections, err error) {
@@ -160,10 +165,8 @@ func (n *Node) connect(ctx context.Context) (c connections, err error) {
 		}
 		return nc
 	}
-	c.publish, c.edge, c.register, c.public = open(natsd.Node), open(natsd.Gateway), open(natsd.Node), open(natsd.Publisher)
-	if len(n.config.Sagas) > 0 {
-		c.sagas = open(natsd.Node)
-	}
+	c.publish, c.edge, c.register = open(natsd.Node), open(natsd.Gateway), open(natsd.Node)
+	c.public, c.following = open(natsd.Publisher), open(natsd.Node)
 	for range min(maxReaders, runtime.GOMAXPROCS(0)) {
 		c.read = append(c.read, open(natsd.Node))
 	}
@@ -287,6 +290,9 @@ func (n *Node) Stop(ctx context.Context) error {
 		}
 		if n.member != nil {
 			n.err = errors.Join(n.err, n.member.Stop(ctx))
+		}
+		if n.feed != nil { // of which the events of the last requests have had a chance
+			n.feed.Stop()
 		}
 		if n.store != nil {
 			n.store.Close()
