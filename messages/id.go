@@ -138,6 +138,15 @@ func (c Context) SnapshotStream() string { return strings.ToUpper(string(c)) + "
 // TimerStream is the name of the JetStream stream that holds the timers.
 func (c Context) TimerStream() string { return strings.ToUpper(string(c)) + "_TIMERS" }
 
+// InboxStream is the name of the JetStream stream with the commands of the inbox that wait.
+func (c Context) InboxStream() string { return strings.ToUpper(string(c)) + "_INBOX" }
+
+// OutcomeStream is the name of the JetStream stream that tells what became of them.
+func (c Context) OutcomeStream() string { return strings.ToUpper(string(c)) + "_OUTCOMES" }
+
+// InboxBucket is the name of the NATS KV bucket with the commands of the inbox that are parked.
+func (c Context) InboxBucket() string { return strings.ToUpper(string(c)) + "_INBOX_PARKED" }
+
 // MembersBucket is the name of the NATS KV bucket in which the context's nodes register.
 func (c Context) MembersBucket() string { return strings.ToUpper(string(c)) + "_MEMBERS" }
 
