@@ -21,6 +21,8 @@ const (
 	defaultMaxBytes   = 1 << 30
 	defaultRetention  = 24 * time.Hour
 	defaultWindow     = 2 * time.Minute
+	leastWindow       = 100 * time.Millisecond // JetStream's
+	leastRetention    = time.Second
 	// goneFor is how long it can be seen in the bucket that a command is parked no more.
 	goneFor = time.Minute
 )
@@ -62,6 +64,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("Types is empty: give the aggregate types that clients may reach")
 	case c.MaxWaiting < 0 || c.MaxBytes < 0 || c.Retention < 0 || c.Window < 0:
 		return c, errors.New("MaxWaiting, MaxBytes, Retention or Window is negative: choose a limit, or 0 for the default")
+	case c.Window > 0 && c.Window < leastWindow || c.Retention > 0 && c.Retention < leastRetention:
+		return c, fmt.Errorf("Window is less than %v or Retention less than %v: choose more, or 0 for the default", leastWindow, leastRetention)
 	}
 	c.Replicas = cmp.Or(c.Replicas, 1)
 	c.MaxWaiting = cmp.Or(c.MaxWaiting, defaultMaxWaiting)

@@ -81,17 +81,31 @@ func (r *run) begin() error {
 	if err != nil {
 		return err
 	}
-	for e := range watch.Updates() {
-		if e == nil {
-			r.all.Go(func() { r.heed(watch) })
-			return nil
-		}
-		if err := r.remember(e); err != nil {
-			_ = watch.Stop()
-			return err
+	if err := r.rememberAll(watch); err != nil {
+		_ = watch.Stop()
+		return err
+	}
+	r.all.Go(func() { r.heed(watch) })
+	return nil
+}
+
+func (r *run) rememberAll(watch jetstream.KeyWatcher) error {
+	for {
+		select {
+		case e, ok := <-watch.Updates():
+			if !ok {
+				return errWatch
+			}
+			if e == nil { // these are all
+				return nil
+			}
+			if err := r.remember(e); err != nil {
+				return err
+			}
+		case <-r.ctx.Done():
+			return context.Cause(r.ctx)
 		}
 	}
-	return errWatch
 }
 
 var errWatch = errors.New("what is parked cannot be watched")

@@ -46,7 +46,7 @@ func outcomeStream(c Config) jetstream.StreamConfig {
 		Subjects:  []string{fmt.Sprintf("%s.%s.>", c.Context, messages.KindOutcome)},
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage, Replicas: c.Replicas,
 		MaxAge: c.Retention, MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: -1, MaxMsgSize: -1, MaxConsumers: -1,
-		Duplicates: min(time.Second, c.Retention), DenyDelete: true, Metadata: map[string]string{metaFormat: format},
+		Duplicates: leastRetention, DenyDelete: true, Metadata: map[string]string{metaFormat: format},
 	}
 }
 
