@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,40 +21,30 @@ import (
 
 var errKilled = errors.New("killed")
 
-// doomed is a runner that is killed before a step with a command, once, when it has come to it.
-func (w *world) doomed(step, id string) (killed chan struct{}, change func(*inbox.RunnerConfig), runner *atomic.Pointer[inbox.Runner]) {
-	killed, runner = make(chan struct{}), new(atomic.Pointer[inbox.Runner])
-	return killed, func(c *inbox.RunnerConfig) {
+// killAt executes commands until the runner is killed before a step with one of them.
+func (w *world) killAt(step, id string) {
+	w.t.Helper()
+	var runner atomic.Pointer[inbox.Runner]
+	killed, known := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	r := w.run(func(c *inbox.RunnerConfig) {
 		*c = c.WithBefore(func(at, of string) error {
 			if at != step || of != id {
 				return nil
 			}
-			for runner.Load() == nil {
-				w.eventually(func() error {
-					if runner.Load() == nil {
-						return errNotYet
-					}
-					return nil
-				})
-			}
+			<-known
 			runner.Load().Kill()
-			select {
-			case <-killed:
-			default:
-				close(killed)
-			}
+			once.Do(func() { close(killed) })
 			return errKilled
 		})
-	}, runner
-}
-
-// killAt runs commands until the runner is killed before a step, and then has another go on.
-func (w *world) killAt(step, id string) {
-	w.t.Helper()
-	killed, change, runner := w.doomed(step, id)
-	r := w.run(change)
+	})
 	runner.Store(r)
-	<-killed
+	close(known)
+	select {
+	case <-killed:
+	case <-within(w.t).Done():
+		w.t.Fatalf("it does not come to %s %s", step, id)
+	}
 	r.Stop()
 }
 
@@ -66,13 +57,14 @@ func TestKilledBetweenSteps(t *testing.T) {
 		account := fmt.Sprintf("a-%d", i)
 		w.left("account."+account+".OpenAccount", account+"-open", open)
 		w.left("account."+account+".Deposit", account+"-deposit", deposit)
-		w.left("account."+account+".CloseAccount", account+"-no", `{}`) // refused: there is money in it
+		w.left("account."+account+".Withdraw", account+"-no", `{"amount":1000}`)
 		w.left("account."+account+".OpenAccount", account+"-again", open)
 		for _, id := range []string{"open", "deposit", "no"} {
 			w.killAt(step, account+"-"+id)
 		}
-		w.run()
+		r := w.run()
 		w.empty()
+		r.Stop()
 		if did := w.clerk.did(account); !slices.Equal(did, []string{account + "-open", account + "-deposit"}) {
 			t.Errorf("killed before %s it did %v", step, did)
 		}

@@ -12,5 +12,8 @@ var Steps = []string{stepSend, stepTell, stepRemove}
 // Kill ends what is under way at once, as a crash does, but that it gives up its seat.
 func (r *Runner) Kill() { r.cancel() }
 
-// MaxKept is how many bytes of bodies are kept.
-const MaxKept = maxKept
+// WithKept has at most so many bytes of bodies kept.
+func (c RunnerConfig) WithKept(bytes int) RunnerConfig {
+	c.kept = bytes
+	return c
+}

@@ -181,7 +181,7 @@ func (r *run) add(c *command) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := entry{sequence: c.sequence, accepted: c.meta.At.UnixNano()}
-	if r.kept+len(c.body) <= maxKept {
+	if r.kept+len(c.body) <= r.runner.config.kept {
 		e.command = c
 		r.kept += len(c.body)
 	}

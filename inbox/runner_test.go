@@ -97,6 +97,25 @@ func TestOrder(t *testing.T) {
 	})
 }
 
+// What is not kept until its turn comes is read again.
+func TestBodiesThatAreNotKept(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.serve()
+	w.left("account.a.OpenAccount", "o", open)
+	want := []string{"o"}
+	for i := range 20 {
+		id := fmt.Sprint("d-", i)
+		w.left("account.a.Deposit", id, deposit)
+		want = append(want, id)
+	}
+	w.run(func(c *inbox.RunnerConfig) { *c = c.WithKept(1) })
+	w.empty()
+	if did := w.clerk.did("a"); !slices.Equal(did, want) {
+		t.Errorf("done is %v", did)
+	}
+}
+
 // A refusal is an outcome, and final.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
