@@ -38,6 +38,7 @@ type Node struct {
 	gateway  *gateway.Gateway
 	sagas    *runner.Runner // nil without sagas
 	desk     *desk.Desk     // nil without sagas
+	inbox    post
 	// startDesk has operators of sagas answered; nil without sagas.
 	startDesk func() error
 	stop      sync.Once
@@ -101,6 +102,9 @@ func (n *Node) run(ctx context.Context) error {
 	if err := n.runSagas(ctx, conns.sagas); err != nil {
 		return err
 	}
+	if err := n.runInbox(ctx, types, conns.inbox, conns.public); err != nil {
+		return err
+	}
 	n.gateway, err = gateway.Start(gateway.Config{
 		Context: name, Conn: conns.edge, Types: types, Logger: c.Log,
 		Sender: n.member, Viewer: n.member, Reader: linkedReader{n.store, n.member.Linked},
@@ -110,8 +114,8 @@ func (n *Node) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", name, err)
 	}
-	if n.startDesk == nil {
-		return nil
+	if err := n.serveInbox(); err != nil || n.startDesk == nil {
+		return err
 	}
 	return n.startDesk()
 }
@@ -134,11 +138,11 @@ func version() string {
 const maxReaders = 4
 
 // connections of a node: one that publishes to the log, one for clients' requests, one for
-// the register of nodes, which must not wait, one for what keeps the sagas going, and some
-// that read the log.
+// the register of nodes, which must not wait, one for what keeps the sagas going, one for the
+// commands in the inbox and one for what becomes of them, and some that read the log.
 type connections struct {
-	publish, edge, register, sagas *nats.Conn
-	read                           []*nats.Conn
+	publish, edge, register, sagas, inbox, public *nats.Conn
+	read                                          []*nats.Conn
 }
 
 func (n *Node) connect(ctx context.Context) (c connections, err error) {
@@ -159,6 +163,7 @@ func (n *Node) connect(ctx context.Context) (c connections, err error) {
 	if len(n.config.Sagas) > 0 {
 		c.sagas = open(natsd.Node)
 	}
+	c.inbox, c.public = open(natsd.Node), open(natsd.Node)
 	for range min(maxReaders, runtime.GOMAXPROCS(0)) {
 		c.read = append(c.read, open(natsd.Node))
 	}
@@ -259,6 +264,9 @@ func (n *Node) stopAnswering(ctx context.Context) error {
 	if n.desk != nil {
 		err = errors.Join(err, n.desk.Stop(ctx))
 	}
+	if n.inbox.door != nil {
+		err = errors.Join(err, n.inbox.door.Stop(ctx))
+	}
 	return err
 }
 
@@ -271,6 +279,9 @@ func (n *Node) Stop(ctx context.Context) error {
 		}
 		if n.sagas != nil {
 			n.sagas.Stop()
+		}
+		if n.inbox.runner != nil {
+			n.inbox.runner.Stop()
 		}
 		if n.gateway != nil {
 			n.err = n.drainMember(ctx)

@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	"gateway":           {".", "messages", "persistence", "internal/serve"},
 	"feed":              {".", "messages", "persistence"},
 	"projections":       {".", "messages", "persistence"},
+	"inbox":             {".", "messages", "internal/bucket", "internal/follow", "internal/serve"},
 	"sagas":             {".", "messages", "persistence"},
 	"sagas/runner":      {".", "messages", "persistence", "sagas", "sagas/timers", "internal/follow"},
 	"sagas/timers":      {".", "messages"},
@@ -46,7 +47,7 @@ var mayImport = map[string][]string{
 	"internal/serve":    {".", "messages"},
 	"internal/certtest": nil,
 	"node/...": {
-		".", "messages", "persistence/...", "actors", "cluster", "gateway", "feed", "projections", "sagas", "sagas/...",
+		".", "messages", "persistence/...", "actors", "cluster", "gateway", "feed", "inbox", "projections", "sagas", "sagas/...",
 		"internal/natsd", "internal/follow", "node/...",
 	},
 	"cmd/...":      {"..."},
@@ -72,7 +73,7 @@ var importedBy = map[string][]string{
 }
 
 var speakNATS = []string{
-	"persistence/jetstream", "gateway", "feed", "projections", "sagas/desk", "sagas/timers", "cluster", "node/...", "internal/natsd", "internal/bucket", "internal/follow", "internal/serve", "cmd/...",
+	"persistence/jetstream", "gateway", "feed", "inbox", "projections", "sagas/desk", "sagas/timers", "cluster", "node/...", "internal/natsd", "internal/bucket", "internal/follow", "internal/serve", "cmd/...",
 }
 
 // reachOut are the packages of the standard library with which a program touches the
