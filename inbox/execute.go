@@ -129,7 +129,8 @@ func (r *run) outcomeOf(l *lane, m *mark, c *command) (outcome, state, error) {
 		if !known { // a rejection without a proper reason
 			return r.fail(l, m, c, err)
 		}
-		if l.doubt || c.sequence <= r.former {
+		lasting := errors.Is(err, holdfast.ErrMalformed) || errors.Is(err, holdfast.ErrUnknown)
+		if !lasting && (l.doubt || c.sequence <= r.former) {
 			return r.doom(l, m, c, cmd, verdict(f))
 		}
 		return settled(failed(f))
@@ -246,13 +247,13 @@ func (r *run) doom(l *lane, m *mark, c *command, cmd holdfast.Command, v verdict
 // the refusal has been told. If it has been executed meanwhile, that is its outcome.
 func (r *run) void(c *command, cmd holdfast.Command, v *verdict) (outcome, state, error) {
 	done, err := r.send(stepVoid, c, &messages.Void{}, c.once()...)
-	if err == nil && len(done.Events) == 0 && done.Duplicate {
-		// It found nothing to do, or it is void already: in which case it is refused.
+	if err == nil && !done.Duplicate {
+		return settled(failed(v.failure()))
+	}
+	if err == nil { // it has been executed; or it is void already, and then it is malformed
 		if done, err = r.send(stepVoid, c, cmd, c.once()...); errors.Is(err, holdfast.ErrMalformed) {
 			return settled(failed(v.failure()))
 		}
-	} else if err == nil && !done.Duplicate {
-		return settled(failed(v.failure()))
 	}
 	if err != nil {
 		return outcome{}, isResting, err
