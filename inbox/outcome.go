@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 	"errors"
+	"maps"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -83,9 +84,7 @@ func (b *Inbox) tell(ctx context.Context, c *command, o outcome) error {
 			return err
 		}
 		m := &nats.Msg{Subject: subject, Header: nats.Header{}, Data: o.body}
-		for name, values := range o.header {
-			m.Header[name] = values
-		}
+		maps.Copy(m.Header, o.header)
 		m.Header.Set(messages.HeaderCommandID, c.meta.ID)
 		m.Header.Set(messages.HeaderRef, c.name())
 		m.Header.Set(messages.HeaderContentType, messages.TypeJSON)
