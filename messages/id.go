@@ -160,6 +160,12 @@ func (c Context) TimerStream() string { return strings.ToUpper(string(c)) + "_TI
 // it has.
 func (c Context) FeedMark(partition uint32) string { return fmt.Sprintf("%s.fed.%d", c, partition) }
 
+// InboxStream is the name of the JetStream stream with the commands of the inbox that wait.
+func (c Context) InboxStream() string { return strings.ToUpper(string(c)) + "_INBOX" }
+
+// InboxBucket is the name of the NATS KV bucket with the commands of the inbox that are parked.
+func (c Context) InboxBucket() string { return strings.ToUpper(string(c)) + "_INBOX_PARKED" }
+
 // MembersBucket is the name of the NATS KV bucket in which the context's nodes register.
 func (c Context) MembersBucket() string { return strings.ToUpper(string(c)) + "_MEMBERS" }
 

@@ -27,20 +27,28 @@ const (
 	KindTimer Kind = "timer"
 	// KindDue: <context>.due.<type>.<id>.<key>, a timer that has fired.
 	KindDue Kind = "due"
+	// KindInbox: <context>.inbox.<type>.<id>.<Command>, a command to be executed later.
+	KindInbox Kind = "inbox"
+	// KindAccepted: <context>.accepted.<type>.<id>.<Command>, one that waits for that.
+	KindAccepted Kind = "accepted"
+	// KindOutcome: <context>.outcome.<command id>, what became of it.
+	KindOutcome Kind = "outcome"
 )
 
-func (k Kind) named() bool { return k == KindCommand || k == KindEvent }
+func (k Kind) named() bool { return k.ofCommand() || k == KindEvent }
 
 func (k Kind) ofTimer() bool { return k == KindTimer || k == KindDue }
+
+func (k Kind) ofCommand() bool { return k == KindCommand || k == KindInbox || k == KindAccepted }
 
 // A Subject is one of ours. Which fields it has depends on its kind.
 type Subject struct {
 	Context   Context
 	Kind      Kind
 	Partition uint32 // of KindLog
-	Type      string
-	ID        ID
-	Name      string // the short name of a command or event, of KindCommand and KindEvent
+	Type      string // not of KindOutcome
+	ID        ID     // of KindOutcome the command's, else the aggregate's
+	Name      string // the short name of the command or event, where the subject has one
 	Key       string // the timer's, of KindTimer and KindDue
 }
 
@@ -55,8 +63,10 @@ func (s Subject) String() string {
 		b.WriteByte('.')
 		b.WriteString(strconv.FormatUint(uint64(s.Partition), 10))
 	}
-	b.WriteByte('.')
-	b.WriteString(s.Type)
+	if s.Kind != KindOutcome {
+		b.WriteByte('.')
+		b.WriteString(s.Type)
+	}
 	b.WriteByte('.')
 	b.WriteString(s.ID.encoded)
 	if s.Kind.named() {
@@ -83,6 +93,9 @@ var forms = map[Kind]struct {
 	KindEvent:    {3, "<context>.evt.<type>.<id>.<Event>"},
 	KindTimer:    {3, "<context>.timer.<type>.<id>.<key>"},
 	KindDue:      {3, "<context>.due.<type>.<id>.<key>"},
+	KindInbox:    {3, "<context>.inbox.<type>.<id>.<Command>"},
+	KindAccepted: {3, "<context>.accepted.<type>.<id>.<Command>"},
+	KindOutcome:  {1, "<context>.outcome.<command id>"},
 }
 
 // ParseSubject reads a subject. Its error names the part that is wrong.
@@ -110,6 +123,10 @@ func ParseSubject(s string) (Subject, error) {
 			return Subject{}, fmt.Errorf("subject %q: the partition %q is not a number", s, rest[0])
 		}
 		sub.Partition, rest = uint32(p), rest[1:]
+	}
+	if sub.Kind == KindOutcome {
+		sub.ID, err = ParseID(rest[0])
+		return sub, err
 	}
 	if sub.Type, err = ParseType(rest[0]); err != nil {
 		return Subject{}, err

@@ -30,6 +30,9 @@ func TestSubject(t *testing.T) {
 		{"bank.evt.account.a-1.Deposited", messages.Subject{Context: "bank", Kind: messages.KindEvent, Type: "account", ID: mustID(t, "a-1"), Name: "Deposited"}},
 		{"bank.timer.transfer.t-1.3-17", messages.Subject{Context: "bank", Kind: messages.KindTimer, Type: "transfer", ID: mustID(t, "t-1"), Key: "3-17"}},
 		{"bank.due.transfer.=3E.-", messages.Subject{Context: "bank", Kind: messages.KindDue, Type: "transfer", ID: mustID(t, ">"), Key: "-"}},
+		{"shop.inbox.order.o-1.PlaceOrder", messages.Subject{Context: "shop", Kind: messages.KindInbox, Type: "order", ID: mustID(t, "o-1"), Name: "PlaceOrder"}},
+		{"shop.accepted.order.o-1.PlaceOrder", messages.Subject{Context: "shop", Kind: messages.KindAccepted, Type: "order", ID: mustID(t, "o-1"), Name: "PlaceOrder"}},
+		{"shop.outcome.c=2F1", messages.Subject{Context: "shop", Kind: messages.KindOutcome, ID: mustID(t, "c/1")}},
 	} {
 		t.Run(tt.text, func(t *testing.T) {
 			if got := tt.want.String(); got != tt.text {
@@ -84,6 +87,11 @@ func TestParseSubjectRefuses(t *testing.T) {
 		{"an escaped key", "bank.timer.transfer.t-1.=2E", `key "=2E"`},
 		{"a long key", "bank.timer.transfer.t-1." + strings.Repeat("k", 65), "key "},
 		{"a huge partition", "bank.log.4294967296.account.a-1", `the partition "4294967296" is not a number`},
+		{"no command for the inbox", "shop.inbox.order.o-1", "want <context>.inbox.<type>.<id>.<Command>"},
+		{"an accepted command with a dash", "shop.accepted.order.o-1.Place-It", `command "Place-It"`},
+		{"an outcome of a type", "shop.outcome.order.c-1", "want <context>.outcome.<command id>"},
+		{"an outcome of nothing", "shop.outcome.", "id: it is empty"},
+		{"an outcome of a wildcard", "shop.outcome.*", `id "*"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := messages.ParseSubject(tt.in)

@@ -42,6 +42,7 @@ type Node struct {
 	sagas    *runner.Runner // nil without sagas
 	desk     *desk.Desk     // nil without sagas
 	feed     *feed.Feed     // nil when it is off
+	inbox    post
 	// startDesk has operators of sagas answered; nil without sagas.
 	startDesk func() error
 	stop      sync.Once
@@ -108,6 +109,9 @@ func (n *Node) run(ctx context.Context) error {
 	if err := n.runFeed(ctx, conns.following, conns.public); err != nil {
 		return err
 	}
+	if err := n.runInbox(ctx, types, conns.following, conns.public); err != nil {
+		return err
+	}
 	n.gateway, err = gateway.Start(gateway.Config{
 		Context: name, Conn: conns.edge, Types: types, Logger: c.Log,
 		Sender: n.member, Viewer: n.member, Reader: linkedReader{n.store, n.member.Linked},
@@ -120,8 +124,8 @@ func (n *Node) run(ctx context.Context) error {
 	if err := n.openDoor(conns.public); err != nil {
 		return err
 	}
-	if n.startDesk == nil {
-		return nil
+	if err := n.serveInbox(); err != nil || n.startDesk == nil {
+		return err
 	}
 	return n.startDesk()
 }
@@ -270,6 +274,9 @@ func (n *Node) stopAnswering(ctx context.Context) error {
 	if n.door != nil {
 		err = errors.Join(err, n.door.Stop(ctx))
 	}
+	if n.inbox.door != nil {
+		err = errors.Join(err, n.inbox.door.Stop(ctx))
+	}
 	return err
 }
 
@@ -282,6 +289,9 @@ func (n *Node) Stop(ctx context.Context) error {
 		}
 		if n.sagas != nil {
 			n.sagas.Stop()
+		}
+		if n.inbox.runner != nil {
+			n.inbox.runner.Stop()
 		}
 		if n.gateway != nil {
 			n.err = n.drainMember(ctx)

@@ -49,11 +49,12 @@ var mayImport = map[string][]string{
 	"internal/follow":    {"messages", "internal/bucket"},
 	"internal/serve":     {".", "messages"},
 	"internal/certtest":  nil,
-	"node/...":           {".", "messages", "persistence/...", "actors", "cluster", "gateway", "feed", "projections", "sagas", "sagas/...", "internal/natsd", "internal/follow", "node/...", "internal/door"},
+	"node/...":           {".", "messages", "persistence/...", "actors", "cluster", "gateway", "feed", "projections", "sagas", "sagas/...", "internal/natsd", "internal/follow", "node/...", "internal/door", "inbox"},
 	"cmd/...":            {"..."},
 	"examples/...":       {"..."},
 	"tests/...":          {"..."},
 	"internal/door":      {"messages"},
+	"inbox":              {".", "messages", "internal/bucket", "internal/follow", "internal/serve"},
 }
 
 // importedBy says which of our packages may import a module of others. A new dependency is
@@ -74,7 +75,7 @@ var importedBy = map[string][]string{
 }
 
 var speakNATS = []string{
-	"persistence/jetstream", "gateway", "feed", "projections/...", "sagas/desk", "sagas/timers", "cluster", "node/...", "internal/natsd", "internal/bucket", "internal/follow", "internal/serve", "cmd/...", "internal/door",
+	"persistence/jetstream", "gateway", "feed", "projections/...", "sagas/desk", "sagas/timers", "cluster", "node/...", "internal/natsd", "internal/bucket", "internal/follow", "internal/serve", "cmd/...", "internal/door", "inbox",
 }
 
 // reachOut are the packages of the standard library with which a program touches the
