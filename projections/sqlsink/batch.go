@@ -19,6 +19,9 @@ type batch struct {
 	ctx  context.Context
 	ses  *session
 	unit projections.Unit
+	form projections.Form
+	// from is the checkpoint before the batch.
+	from projections.Checkpoint
 	// reads: nothing may be changed.
 	reads bool
 	// free: others that write to the generation need not be waited for.
@@ -33,7 +36,10 @@ type document struct {
 	before, now []byte
 }
 
-var errReads = errors.New("a query only reads: use Get")
+var (
+	errReads = errors.New("a query only reads: use Get")
+	errForm  = errors.New("the projection keeps documents: its handlers have no tables")
+)
 
 // may says why a statement is not executed.
 func (b *batch) may(query string) error {
@@ -78,8 +84,11 @@ func control(query string) (word string, yes bool) {
 
 // Exec implements [projections.Batch].
 func (b *batch) Exec(query string, args []any) (int64, error) {
-	if b.reads {
+	switch {
+	case b.reads:
 		return 0, errReads
+	case b.form != projections.FormRows:
+		return 0, errForm
 	}
 	if err := b.may(query); err != nil {
 		return 0, err
@@ -90,6 +99,9 @@ func (b *batch) Exec(query string, args []any) (int64, error) {
 
 // Get implements [projections.Batch].
 func (b *batch) Get(query string, args, dest []any) (bool, error) {
+	if b.form != projections.FormRows {
+		return false, errForm
+	}
 	if err := b.may(query); err != nil {
 		return false, err
 	}

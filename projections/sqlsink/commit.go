@@ -1,6 +1,7 @@
 package sqlsink
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -30,14 +31,15 @@ func (s *Sink) Commit(ctx context.Context, u projections.Unit, from, to projecti
 		return err
 	}
 	return g.change(ctx, func(ses *session) error {
-		b := &batch{ctx: ctx, ses: ses, unit: u, free: g.parallel.Load()}
+		b := &batch{ctx: ctx, ses: ses, unit: u, form: g.form, from: from, free: g.parallel.Load()}
 		if err := b.move(from, to); err != nil {
 			return err
 		}
-		if err := do(b); err != nil {
-			return err
+		err := do(b)
+		if err == nil {
+			err = b.finish()
 		}
-		return b.finish()
+		return cmp.Or(b.broken, err)
 	})
 }
 

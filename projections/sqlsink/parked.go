@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/holdfast-run/holdfast"
@@ -62,17 +63,37 @@ func (b *batch) Park(p projections.Parked) error {
 	if b.reads {
 		return errReads
 	}
+	place := b.place(p)
+	if p.Event.Position.Sequence() <= b.from.Done {
+		n, err := b.count(`UPDATE holdfast_parked SET reason = $6, attempts = $7`+atPlace, append(place, toText(p.Reason), int64(p.Attempts))...)
+		return b.had(p, n, err)
+	}
 	event, err := encodeParked(p)
 	if err != nil {
 		return err
 	}
 	return b.own(`INSERT INTO holdfast_parked
-		(partition, shard, key, sequence, event_index, part, event, record, reason, since, attempts, skipped)
+		(partition, shard, sequence, event_index, part, key, event, record, reason, since, attempts, skipped)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '')
 		ON CONFLICT (partition, shard, sequence, event_index, part) WHERE skipped = ''
 		DO UPDATE SET reason = excluded.reason, attempts = excluded.attempts`,
-		int64(b.unit.Partition), int64(b.unit.Shard), toText(p.Key), int64(p.Event.Position.Sequence()),
-		int64(p.Event.Index), int64(p.Event.Part), string(event), blob(p.Record.Body), toText(p.Reason), nanos(p.Since), int64(p.Attempts))
+		append(place, toText(p.Key), string(event), blob(p.Record.Body), toText(p.Reason), nanos(p.Since), int64(p.Attempts))...)
+}
+
+const atPlace = ` WHERE skipped = '' AND partition = $1 AND shard = $2 AND sequence = $3 AND event_index = $4 AND part = $5`
+
+func (b *batch) place(p projections.Parked) []any {
+	e := p.Event
+	return []any{int64(b.unit.Partition), int64(b.unit.Shard), int64(e.Position.Sequence()), int64(e.Index), int64(e.Part)}
+}
+
+// had breaks the batch when nothing was parked there: another node has had the event.
+func (b *batch) had(p projections.Parked, n int64, err error) error {
+	if err == nil && n == 0 {
+		b.broken = fmt.Errorf("%s: %s is not parked any more: %w", b.unit, p.Event.ID, projections.ErrFenced)
+		return b.broken
+	}
+	return err
 }
 
 // Unpark implements [projections.Batch]. What was skipped is kept, with the reason, and is not
@@ -81,12 +102,12 @@ func (b *batch) Unpark(p projections.Parked, skipped string) error {
 	if b.reads {
 		return errReads
 	}
-	where := ` WHERE skipped = '' AND partition = $1 AND shard = $2 AND sequence = $3 AND event_index = $4 AND part = $5`
-	args := []any{int64(b.unit.Partition), int64(b.unit.Shard), int64(p.Event.Position.Sequence()), int64(p.Event.Index), int64(p.Event.Part)}
-	if skipped == "" {
-		return b.own(`DELETE FROM holdfast_parked`+where, args...)
+	statement, args := `DELETE FROM holdfast_parked`, b.place(p)
+	if skipped != "" {
+		statement, args = `UPDATE holdfast_parked SET skipped = $6`, append(args, toText(skipped))
 	}
-	return b.own(`UPDATE holdfast_parked SET skipped = $6`+where, append(args, toText(skipped))...)
+	n, err := b.count(statement+atPlace, args...)
+	return b.had(p, n, err)
 }
 
 // ParkedKeys implements [projections.Sink].

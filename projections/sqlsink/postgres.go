@@ -117,8 +117,8 @@ func (s *schemas) prepare(ctx context.Context, p *projections.Projection, at pla
 	db := s.pool(schema, 1)
 	defer db.Close()
 	return s.alone(ctx, db, schema, func(ses *session) error {
-		there, err := s.look(ctx, ses, at)
-		if there || err != nil {
+		form, err := s.look(ctx, ses, at)
+		if form != "" || err != nil {
 			return err
 		}
 		if _, err := ses.exec(ctx, "CREATE SCHEMA "+quote(schema)); err != nil {
@@ -128,29 +128,29 @@ func (s *schemas) prepare(ctx context.Context, p *projections.Projection, at pla
 	})
 }
 
-// look reports whether the schema of a generation is there, and finds that it is not ours.
-func (s *schemas) look(ctx context.Context, ses *session, at place) (there bool, err error) {
+// look tells the form of a generation whose schema is there, or finds that it is not ours.
+func (s *schemas) look(ctx context.Context, ses *session, at place) (projections.Form, error) {
 	schema := s.schema(at)
 	var marked bool
-	there, err = ses.get(ctx, `SELECT to_regclass(quote_ident(nspname) || '.holdfast_meta') IS NOT NULL FROM pg_namespace WHERE nspname = $1`,
+	there, err := ses.get(ctx, `SELECT to_regclass(quote_ident(nspname) || '.holdfast_meta') IS NOT NULL FROM pg_namespace WHERE nspname = $1`,
 		[]any{schema}, []any{&marked})
 	switch {
 	case err != nil:
-		return false, unavailable(err)
+		return "", unavailable(err)
 	case !there:
-		return false, nil
+		return "", nil
 	case !marked:
-		return true, foreign("the schema %s was not made for generation %d of the projection %s (it has no holdfast_meta): rename the schema, or the projection",
+		return "", foreign("the schema %s was not made for generation %d of the projection %s (it has no holdfast_meta): rename the schema, or the projection",
 			schema, at.generation, at.projection)
 	}
-	return true, ses.check(ctx, s.config, "the schema "+schema, quote(schema)+".holdfast_meta", at)
+	return ses.check(ctx, s.config, "the schema "+schema, quote(schema)+".holdfast_meta", at)
 }
 
 func (s *schemas) open(ctx context.Context, at place) (*generation, error) {
-	err := (&generation{dialect: postgresDialect, readers: s.desk}).view(ctx, func(ses *session) error {
-		there, err := s.look(ctx, ses, at)
-		if err == nil && !there {
-			return errAbsent
+	var form projections.Form
+	err := (&generation{dialect: postgresDialect, readers: s.desk}).view(ctx, func(ses *session) (err error) {
+		if form, err = s.look(ctx, ses, at); err == nil && form == "" {
+			err = errAbsent
 		}
 		return err
 	})
@@ -159,15 +159,15 @@ func (s *schemas) open(ctx context.Context, at place) (*generation, error) {
 	}
 	schema := s.schema(at)
 	return &generation{
-		dialect: postgresDialect, writers: connections{s.pool(schema, 8)}, readers: s.pool(schema, 4),
+		dialect: postgresDialect, form: form, writers: connections{s.pool(schema, 8)}, readers: s.pool(schema, 4),
 		present: func() bool { return true },
 	}, nil
 }
 
 func (s *schemas) drop(ctx context.Context, at place) error {
 	return s.alone(ctx, s.desk, s.schema(at), func(ses *session) error {
-		there, err := s.look(ctx, ses, at)
-		if !there || err != nil {
+		form, err := s.look(ctx, ses, at)
+		if form == "" || err != nil {
 			return err
 		}
 		_, err = ses.exec(ctx, "DROP SCHEMA "+quote(s.schema(at))+" CASCADE")

@@ -31,8 +31,11 @@ func (s *Sink) Query(ctx context.Context, projection string, n uint64, do func(p
 	if err != nil {
 		return err
 	}
+	if g.form != projections.FormRows {
+		return errForm
+	}
 	return g.view(ctx, func(ses *session) error {
-		b := &batch{ctx: ctx, ses: ses, reads: true, free: true}
+		b := &batch{ctx: ctx, ses: ses, form: g.form, reads: true, free: true}
 		if err := do(b); err != nil {
 			return err
 		}

@@ -47,7 +47,7 @@ func (s *session) make(ctx context.Context, c Config, p *projections.Projection,
 	if _, err := s.conn.ExecContext(ctx, statements); err != nil {
 		return unavailable(err)
 	}
-	for name, value := range meta(c, at, p.Revision()) {
+	for name, value := range meta(c, at, p.Revision(), p.Form()) {
 		if _, err := s.conn.ExecContext(ctx, `INSERT INTO holdfast_meta (name, value) VALUES ($1, $2)`, name, value); err != nil {
 			return unavailable(err)
 		}
@@ -63,16 +63,17 @@ func (s *session) make(ctx context.Context, c Config, p *projections.Projection,
 	return nil
 }
 
-func meta(c Config, at place, revision int) map[string]string {
+func meta(c Config, at place, revision int, form projections.Form) map[string]string {
 	return map[string]string{
 		"format": strconv.Itoa(format), "context": string(c.Context), "log": string(c.Log),
 		"projection": at.projection, "generation": strconv.FormatUint(at.generation, 10), "revision": strconv.Itoa(revision),
+		"form": string(form),
 	}
 }
 
-// check finds that holdfast_meta, which there is, is not that of the generation. what names
-// the file or schema.
-func (s *session) check(ctx context.Context, c Config, what, table string, at place) error {
+// check finds that holdfast_meta, which there is, is not that of the generation, or tells the
+// form of what is kept there. what names the file or schema.
+func (s *session) check(ctx context.Context, c Config, what, table string, at place) (projections.Form, error) {
 	found := map[string]string{}
 	err := s.rows(ctx, `SELECT name, value FROM `+table, nil, func(rows *sql.Rows) (bool, error) {
 		var name, value string
@@ -81,26 +82,26 @@ func (s *session) check(ctx context.Context, c Config, what, table string, at pl
 		return true, err
 	})
 	if err != nil {
-		return unavailable(err)
+		return "", unavailable(err)
 	}
 	known, err := strconv.Atoi(found["format"])
 	if err != nil {
-		return foreign("%s has no format: it is not whole. Move it away, and it is built anew", what)
+		return "", foreign("%s has no format: it is not whole. Move it away, and it is built anew", what)
 	}
 	if known > format {
-		return foreign("%s was made by a newer build (format %d, and this one knows %d): use that build, or move it away to have it built anew", what, known, format)
+		return "", foreign("%s was made by a newer build (format %d, and this one knows %d): use that build, or move it away to have it built anew", what, known, format)
 	}
-	want := meta(c, at, 0)
+	want := meta(c, at, 0, "")
 	switch {
 	case found["context"] != want["context"]:
-		return foreign("%s belongs to the context %s, and this is %s: give each context a place of its own", what, found["context"], c.Context)
+		return "", foreign("%s belongs to the context %s, and this is %s: give each context a place of its own", what, found["context"], c.Context)
 	case found["log"] != want["log"]:
-		return foreign("%s was made from the log %s, and this is the log %s: move it away to have it built from this one", what, found["log"], c.Log)
+		return "", foreign("%s was made from the log %s, and this is the log %s: move it away to have it built from this one", what, found["log"], c.Log)
 	case found["projection"] != want["projection"] || found["generation"] != want["generation"]:
-		return foreign("%s is generation %s of the projection %s, and not generation %d of %s: give it back its name",
+		return "", foreign("%s is generation %s of the projection %s, and not generation %d of %s: give it back its name",
 			what, found["generation"], found["projection"], at.generation, at.projection)
 	}
-	return nil
+	return projections.Form(found["form"]), nil
 }
 
 // foreign says what is there instead of what was looked for, and what to do.

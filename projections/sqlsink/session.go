@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/projections"
 )
 
 // A dialect is how a database wants to be spoken to.
@@ -37,6 +38,7 @@ type generation struct {
 	*dialect
 	writers  pool
 	readers  *sql.DB
+	form     projections.Form
 	parallel atomic.Bool // batches are executed side by side
 	present  func() bool // what was opened is still what is there
 }

@@ -73,8 +73,8 @@ func connect(path, mode, pragmas string, most int) (*sql.DB, error) {
 }
 
 func (f *files) prepare(ctx context.Context, p *projections.Projection, at place) error {
-	there, err := f.look(ctx, at)
-	if there || err != nil {
+	form, err := f.look(ctx, at)
+	if form != "" || err != nil {
 		return err
 	}
 	db, err := connect(f.path(at), "rwc", writes, 1)
@@ -100,7 +100,8 @@ func (f *files) prepare(ctx context.Context, p *projections.Projection, at place
 		return unavailable(err)
 	}
 	if made { // by another node, meanwhile
-		return s.check(ctx, f.config, f.path(at), "holdfast_meta", at)
+		_, err := s.check(ctx, f.config, f.path(at), "holdfast_meta", at)
+		return err
 	}
 	if err := s.make(ctx, f.config, p, at); err != nil {
 		return err
@@ -131,51 +132,51 @@ func (s *session) patiently(ctx context.Context, statement string) error {
 	}
 }
 
-// look reports whether the file of a generation is there, and finds that it is not ours.
-func (f *files) look(ctx context.Context, at place) (there bool, err error) {
+// look tells the form of a generation whose file is there, or finds that it is not ours.
+func (f *files) look(ctx context.Context, at place) (projections.Form, error) {
 	path := f.path(at)
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return false, nil
+		return "", nil
 	case err != nil:
-		return false, unavailable(err)
+		return "", unavailable(err)
 	case !info.Mode().IsRegular():
-		return false, foreign("%s is no file: move it away", path)
+		return "", foreign("%s is no file: move it away", path)
 	case info.Size() == 0: // somebody has begun
-		return false, nil
+		return "", nil
 	}
 	db, err := connect(path, "ro", reads, 1)
 	if err != nil {
-		return false, unavailable(err)
+		return "", unavailable(err)
 	}
 	defer db.Close()
 	conn, err := db.Conn(ctx)
 	if sqliteCode(err) == sqlite3.SQLITE_NOTADB {
-		return false, foreign("%s is no database of SQLite: move it away", path)
+		return "", foreign("%s is no database of SQLite: move it away", path)
 	}
 	if err != nil {
-		return false, unavailable(err)
+		return "", unavailable(err)
 	}
 	defer conn.Close()
 	s := &session{dialect: sqliteDialect, conn: conn}
 	names, err := s.strings(ctx, `SELECT name FROM sqlite_schema ORDER BY name = 'holdfast_meta' DESC, name LIMIT 1`)
 	switch {
 	case sqliteCode(err) == sqlite3.SQLITE_NOTADB:
-		return false, foreign("%s is no database of SQLite: move it away", path)
+		return "", foreign("%s is no database of SQLite: move it away", path)
 	case err != nil:
-		return false, unavailable(err)
+		return "", unavailable(err)
 	case len(names) == 0:
-		return false, nil
+		return "", nil
 	case names[0] != "holdfast_meta":
-		return false, foreign("%s was not made by a projection (it has %s, and no holdfast_meta): move it away", path, names[0])
+		return "", foreign("%s was not made by a projection (it has %s, and no holdfast_meta): move it away", path, names[0])
 	}
-	return true, s.check(ctx, f.config, path, "holdfast_meta", at)
+	return s.check(ctx, f.config, path, "holdfast_meta", at)
 }
 
 func (f *files) open(ctx context.Context, at place) (*generation, error) {
-	there, err := f.look(ctx, at)
-	if err == nil && !there {
+	form, err := f.look(ctx, at)
+	if err == nil && form == "" {
 		err = errAbsent
 	}
 	if err != nil {
@@ -195,15 +196,15 @@ func (f *files) open(ctx context.Context, at place) (*generation, error) {
 		w.Close()
 		return nil, unavailable(err)
 	}
-	return &generation{dialect: sqliteDialect, writers: newWriter(w), readers: r, present: func() bool {
+	return &generation{dialect: sqliteDialect, form: form, writers: newWriter(w), readers: r, present: func() bool {
 		now, err := os.Stat(path)
 		return err == nil && os.SameFile(info, now)
 	}}, nil
 }
 
 func (f *files) drop(ctx context.Context, at place) error {
-	there, err := f.look(ctx, at)
-	if !there || err != nil {
+	form, err := f.look(ctx, at)
+	if form == "" || err != nil {
 		return err
 	}
 	path := f.path(at)
