@@ -28,7 +28,7 @@ type Server struct {
 	mu    sync.Mutex
 	cmd   *exec.Cmd
 	alive *os.File // what the server's end hangs on
-	made  int // databases
+	made  int      // databases
 }
 
 // shared is the server of this process's tests, made when the first one asks for a database.

@@ -18,7 +18,7 @@ func (s *Sink) Checkpoint(ctx context.Context, u projections.Unit) (c projection
 		var done, at, resets int64
 		_, err := s.get(ctx, `SELECT done, time, resets FROM holdfast_checkpoints WHERE partition = $1 AND shard = $2`,
 			[]any{int64(u.Partition), int64(u.Shard)}, []any{&done, &at, &resets})
-		c = projections.Checkpoint{Done: uint64(done), Time: fromNanos(at), Resets: uint64(resets)}
+		c = projections.Checkpoint{Done: uint64(done), Time: fromMicros(at), Resets: uint64(resets)}
 		return err
 	})
 	return c, ours(err)
@@ -49,10 +49,10 @@ func (b *batch) move(from, to projections.Checkpoint) error {
 	partition, shard := int64(b.unit.Partition), int64(b.unit.Shard)
 	n, err := b.count(`UPDATE holdfast_checkpoints SET done = $1, time = $2, resets = $3
 		WHERE partition = $4 AND shard = $5 AND done = $6 AND resets = $7`,
-		int64(to.Done), nanos(to.Time), int64(to.Resets), partition, shard, int64(from.Done), int64(from.Resets))
+		int64(to.Done), micros(to.Time), int64(to.Resets), partition, shard, int64(from.Done), int64(from.Resets))
 	if err == nil && n == 0 && from.Done == 0 && from.Resets == 0 {
 		n, err = b.count(`INSERT INTO holdfast_checkpoints (partition, shard, done, time, resets) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (partition, shard) DO NOTHING`, partition, shard, int64(to.Done), nanos(to.Time), int64(to.Resets))
+			ON CONFLICT (partition, shard) DO NOTHING`, partition, shard, int64(to.Done), micros(to.Time), int64(to.Resets))
 	}
 	if err == nil && n == 0 {
 		return fmt.Errorf("%s: %w", b.unit, projections.ErrFenced)

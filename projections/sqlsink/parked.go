@@ -77,7 +77,7 @@ func (b *batch) Park(p projections.Parked) error {
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '')
 		ON CONFLICT (partition, shard, sequence, event_index, part) WHERE skipped = ''
 		DO UPDATE SET reason = excluded.reason, attempts = excluded.attempts`,
-		append(place, toText(p.Key), string(event), blob(p.Record.Body), toText(p.Reason), nanos(p.Since), int64(p.Attempts))...)
+		append(place, toText(p.Key), string(event), blob(p.Record.Body), toText(p.Reason), micros(p.Since), int64(p.Attempts))...)
 }
 
 const atPlace = ` WHERE skipped = '' AND partition = $1 AND shard = $2 AND sequence = $3 AND event_index = $4 AND part = $5`
@@ -157,7 +157,7 @@ func scanParked(rows *sql.Rows, p *projections.Parked, before, after []any) erro
 	if err := rows.Scan(append(dest, after...)...); err != nil {
 		return err
 	}
-	p.Key, p.Reason, p.Since = fromText(key), fromText(reason), fromNanos(since)
+	p.Key, p.Reason, p.Since = fromText(key), fromText(reason), fromMicros(since)
 	return decodeParked(event, p)
 }
 
@@ -202,4 +202,3 @@ func (s *Sink) Carried(ctx context.Context, u projections.Unit, id string) error
 		return ours(err)
 	})
 }
-

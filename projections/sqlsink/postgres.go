@@ -22,14 +22,12 @@ import (
 // schemas are generations in PostgreSQL.
 type schemas struct {
 	config Config
-	conn   *pgx.ConnConfig
-	// desk makes, drops and serves generations.
-	desk *sql.DB
+	// Generations share connections, of which a server has a hundred or so. Each batch in which
+	// a handler hangs has one.
+	writers, readers *sql.DB
 }
 
 var postgresDialect = &dialect{
-	begin:  "BEGIN",
-	read:   "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
 	lock:   "SELECT pg_advisory_xact_lock(hashtextextended(current_schema(), 0))",
 	broken: postgresBroken,
 	dead: func(conn any) bool {
@@ -63,25 +61,32 @@ func openPostgres(c Config) (*schemas, error) {
 	set("application_name", "holdfast "+string(c.Context))
 	set("idle_in_transaction_session_timeout", "15s") // of a handler that hangs: others may need its locks
 	set("lock_timeout", "10s")
-	s := &schemas{config: c, conn: conn}
-	s.desk = s.pool("", 2)
-	return s, nil
+	return &schemas{config: c, writers: connectPostgres(conn, 32), readers: connectPostgres(conn, 8)}, nil
 }
 
-// pool gives connections whose plain names are those of a schema.
-func (s *schemas) pool(schema string, most int) *sql.DB {
-	c := s.conn.Copy()
-	if schema != "" {
-		c.RuntimeParams["search_path"] = quote(schema)
-	}
-	db := stdlib.OpenDB(*c)
+func connectPostgres(c *pgx.ConnConfig, most int) *sql.DB {
+	db := stdlib.OpenDB(*c.Copy())
 	db.SetMaxOpenConns(most)
-	db.SetMaxIdleConns(most)
+	db.SetMaxIdleConns(most / 4)
 	db.SetConnMaxIdleTime(time.Minute)
 	return db
 }
 
-func (s *schemas) close() { s.desk.Close() }
+func (s *schemas) close() {
+	s.writers.Close()
+	s.readers.Close()
+}
+
+// in gives the generation in a schema, the names of which are then the plain ones.
+func (s *schemas) in(schema string) *generation {
+	path := "; SET LOCAL search_path TO " + quote(schema)
+	return &generation{
+		dialect: postgresDialect, note: "/* " + schema + " */ ",
+		begin: "BEGIN" + path, read: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" + path,
+		writers: connections{s.writers}, readers: s.readers,
+		present: func() bool { return true }, close: func() {},
+	}
+}
 
 // serving is the schema in which others read a projection. A context's name has no '_', so
 // that two of them never meet. PostgreSQL cuts off names after 63 bytes.
@@ -101,10 +106,8 @@ func (s *schemas) schema(at place) string {
 func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
 // alone calls do in a transaction that no other node has for that schema at the same time.
-func (s *schemas) alone(ctx context.Context, db *sql.DB, schema string, do func(*session) error) error {
-	w := connections{db}
-	g := &generation{dialect: postgresDialect, writers: w}
-	return g.change(ctx, func(ses *session) error {
+func (s *schemas) alone(ctx context.Context, schema string, do func(*session) error) error {
+	return s.in(schema).change(ctx, func(ses *session) error {
 		if _, err := ses.exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 1))", schema); err != nil {
 			return unavailable(err)
 		}
@@ -114,9 +117,7 @@ func (s *schemas) alone(ctx context.Context, db *sql.DB, schema string, do func(
 
 func (s *schemas) prepare(ctx context.Context, p *projections.Projection, at place) error {
 	schema := s.schema(at)
-	db := s.pool(schema, 1)
-	defer db.Close()
-	return s.alone(ctx, db, schema, func(ses *session) error {
+	return s.alone(ctx, schema, func(ses *session) error {
 		form, err := s.look(ctx, ses, at)
 		if form != "" || err != nil {
 			return err
@@ -147,9 +148,9 @@ func (s *schemas) look(ctx context.Context, ses *session, at place) (projections
 }
 
 func (s *schemas) open(ctx context.Context, at place) (*generation, error) {
-	var form projections.Form
-	err := (&generation{dialect: postgresDialect, readers: s.desk}).view(ctx, func(ses *session) (err error) {
-		if form, err = s.look(ctx, ses, at); err == nil && form == "" {
+	g := s.in(s.schema(at))
+	err := g.view(ctx, func(ses *session) (err error) {
+		if g.form, err = s.look(ctx, ses, at); err == nil && g.form == "" {
 			err = errAbsent
 		}
 		return err
@@ -157,15 +158,11 @@ func (s *schemas) open(ctx context.Context, at place) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	schema := s.schema(at)
-	return &generation{
-		dialect: postgresDialect, form: form, writers: connections{s.pool(schema, 8)}, readers: s.pool(schema, 4),
-		present: func() bool { return true },
-	}, nil
+	return g, nil
 }
 
 func (s *schemas) drop(ctx context.Context, at place) error {
-	return s.alone(ctx, s.desk, s.schema(at), func(ses *session) error {
+	return s.alone(ctx, s.schema(at), func(ses *session) error {
 		form, err := s.look(ctx, ses, at)
 		if form == "" || err != nil {
 			return err
@@ -180,7 +177,7 @@ func (s *schemas) drop(ctx context.Context, at place) error {
 func (s *schemas) serve(ctx context.Context, p *projections.Projection, at place) error {
 	name, from := s.serving(p.Name()), s.schema(at)
 	mark := fmt.Sprintf("holdfast: views of the projection %s of %s, made from the log %s", p.Name(), s.config.Context, s.config.Log)
-	return s.alone(ctx, s.desk, name, func(ses *session) error {
+	return s.alone(ctx, name, func(ses *session) error {
 		if err := s.claim(ctx, ses, name, mark); err != nil {
 			return err
 		}
@@ -194,10 +191,10 @@ func (s *schemas) serve(ctx context.Context, p *projections.Projection, at place
 		}
 		var statements []string
 		if len(old) > 0 {
-			statements = append(statements, "DROP VIEW "+in(name, old))
+			statements = append(statements, "DROP VIEW "+named(name, old))
 		}
 		for _, table := range tables {
-			statements = append(statements, "CREATE VIEW "+in(name, []string{table})+" AS SELECT * FROM "+in(from, []string{table}))
+			statements = append(statements, "CREATE VIEW "+named(name, []string{table})+" AS SELECT * FROM "+named(from, []string{table}))
 		}
 		for _, statement := range statements {
 			if _, err := ses.exec(ctx, statement); err != nil {
@@ -214,8 +211,8 @@ const (
 		AND NOT relispartition AND (relname = 'holdfast_documents' OR relname NOT LIKE 'holdfast\_%') ORDER BY relname`
 )
 
-// in gives names of a schema.
-func in(schema string, names []string) string {
+// named gives names of a schema.
+func named(schema string, names []string) string {
 	all := make([]string, len(names))
 	for i, name := range names {
 		all[i] = quote(schema) + "." + quote(name)
@@ -262,8 +259,6 @@ func (c connections) give(s *session, sound bool) {
 	}
 	s.conn.Close()
 }
-
-func (c connections) close() { c.db.Close() }
 
 // postgresBroken tells by the class of a code what is the database's fault: the connection, the
 // transaction (a deadlock, too), its resources, its settings, an operator, the system. So is

@@ -14,7 +14,6 @@ import (
 
 // A dialect is how a database wants to be spoken to.
 type dialect struct {
-	begin, read string // a transaction that writes, and one that reads from one moment
 	// lock has the transactions that write to a generation wait for each other, where the
 	// database does not do that by itself.
 	lock string
@@ -36,29 +35,28 @@ type dialect struct {
 // A generation is an open one.
 type generation struct {
 	*dialect
+	begin, read string // a transaction that writes, and one that reads from one moment
+	// note stands before each statement, so that the driver keeps those of each generation apart.
+	note     string
 	writers  pool
 	readers  *sql.DB
 	form     projections.Form
 	parallel atomic.Bool // batches are executed side by side
 	present  func() bool // what was opened is still what is there
-}
-
-func (g *generation) close() {
-	g.writers.close()
-	g.readers.Close()
+	close    func()
 }
 
 // A pool has the connections that write.
 type pool interface {
 	take(ctx context.Context) (*session, error)
 	give(s *session, sound bool)
-	close()
 }
 
 // A session is a connection that somebody has.
 type session struct {
 	*dialect
 	conn  *sql.Conn
+	note  string
 	keep  bool // statements are prepared and kept here, not by the driver
 	stmts map[string]*sql.Stmt
 }
@@ -94,7 +92,7 @@ func (s *session) exec(ctx context.Context, query string, args ...any) (int64, e
 	if stmt != nil {
 		result, err = stmt.ExecContext(ctx, s.arguments(args)...)
 	} else {
-		result, err = s.conn.ExecContext(ctx, query, s.arguments(args)...)
+		result, err = s.conn.ExecContext(ctx, s.note+query, s.arguments(args)...)
 	}
 	if err != nil {
 		return 0, err
@@ -112,7 +110,7 @@ func (s *session) rows(ctx context.Context, query string, args []any, each func(
 	if stmt != nil {
 		rows, err = stmt.QueryContext(ctx, s.arguments(args)...)
 	} else {
-		rows, err = s.conn.QueryContext(ctx, query, s.arguments(args)...)
+		rows, err = s.conn.QueryContext(ctx, s.note+query, s.arguments(args)...)
 	}
 	if err != nil {
 		return err
@@ -170,7 +168,7 @@ func (g *generation) view(ctx context.Context, do func(*session) error) error {
 	if err != nil {
 		return unavailable(err)
 	}
-	s := &session{dialect: g.dialect, conn: conn}
+	s := &session{dialect: g.dialect, conn: conn, note: g.note}
 	sound := false
 	defer func() {
 		if sound = s.rollback(ctx) && sound; sound {
@@ -179,7 +177,7 @@ func (g *generation) view(ctx context.Context, do func(*session) error) error {
 			s.discard()
 		}
 	}()
-	if _, err := conn.ExecContext(ctx, s.read); err != nil {
+	if _, err := conn.ExecContext(ctx, g.read); err != nil {
 		return unavailable(err)
 	}
 	if err = do(s); err != nil && s.gone(ctx, err) {
@@ -195,6 +193,7 @@ func (g *generation) change(ctx context.Context, do func(*session) error) error 
 	if err != nil {
 		return unavailable(err)
 	}
+	s.note = g.note
 	done, sound := false, false
 	defer func() {
 		if !done {
@@ -202,7 +201,7 @@ func (g *generation) change(ctx context.Context, do func(*session) error) error 
 		}
 		g.writers.give(s, sound)
 	}()
-	if _, err := s.conn.ExecContext(ctx, s.begin); err != nil {
+	if _, err := s.conn.ExecContext(ctx, g.begin); err != nil {
 		return unavailable(err)
 	}
 	if err := do(s); err != nil {

@@ -25,8 +25,6 @@ type files struct {
 }
 
 var sqliteDialect = &dialect{
-	begin:  "BEGIN IMMEDIATE",
-	read:   "BEGIN",
 	broken: sqliteBroken,
 	dead:   func(any) bool { return false },
 	time:   func(t time.Time) any { return t.Format(timeLayout) },
@@ -52,6 +50,10 @@ func (f *files) close() {}
 func (f *files) path(at place) string {
 	return filepath.Join(f.folder, fmt.Sprintf("%s.%d.db", at.projection, at.generation))
 }
+
+// writing has others wait until the transaction ends, and not when it first writes, when it
+// would be too late.
+const writing = "BEGIN IMMEDIATE"
 
 // The pragmas of a connection that writes: what a power cut takes away is done again, as the
 // checkpoint is gone with it.
@@ -91,7 +93,7 @@ func (f *files) prepare(ctx context.Context, p *projections.Projection, at place
 	if err := s.patiently(ctx, "PRAGMA journal_mode = WAL"); err != nil {
 		return err
 	}
-	if err := s.patiently(ctx, s.begin); err != nil {
+	if err := s.patiently(ctx, writing); err != nil {
 		return err
 	}
 	defer s.rollback(ctx) // after the commit there is nothing to roll back
@@ -196,10 +198,18 @@ func (f *files) open(ctx context.Context, at place) (*generation, error) {
 		w.Close()
 		return nil, unavailable(err)
 	}
-	return &generation{dialect: sqliteDialect, form: form, writers: newWriter(w), readers: r, present: func() bool {
+	g := &generation{dialect: sqliteDialect, begin: writing, read: "BEGIN", form: form, readers: r}
+	writer := newWriter(w)
+	g.writers = writer
+	g.present = func() bool {
 		now, err := os.Stat(path)
 		return err == nil && os.SameFile(info, now)
-	}}, nil
+	}
+	g.close = func() {
+		writer.close()
+		r.Close()
+	}
+	return g, nil
 }
 
 func (f *files) drop(ctx context.Context, at place) error {

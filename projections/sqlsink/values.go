@@ -133,19 +133,19 @@ func (t *text) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// nanos gives a time as a number, 0 for none.
-func nanos(t time.Time) int64 {
+// micros gives a time as a number, 0 for none.
+func micros(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
 	}
-	return t.UnixNano()
+	return t.UnixMicro()
 }
 
-func fromNanos(n int64) time.Time {
+func fromMicros(n int64) time.Time {
 	if n == 0 {
 		return time.Time{}
 	}
-	return time.Unix(0, n).UTC()
+	return time.UnixMicro(n).UTC()
 }
 
 // blob is never NULL.
