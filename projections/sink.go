@@ -147,3 +147,11 @@ type Batch interface {
 	// and not that of what was asked for; nil otherwise. Events are not refused for it.
 	Broken() error
 }
+
+// Failing is a batch, of databases whose transaction a statement can spoil, that says which one
+// has failed, for the event to be refused even if its handler goes on. Nothing can be done in
+// it then.
+type Failing interface {
+	Batch
+	Failed() error
+}

@@ -52,8 +52,8 @@ type database interface {
 }
 
 var (
-	_ projections.Sink  = (*Sink)(nil)
-	_ projections.Batch = (*batch)(nil)
+	_ projections.Sink    = (*Sink)(nil)
+	_ projections.Failing = (*batch)(nil)
 )
 
 // errAbsent: there is no such generation.
