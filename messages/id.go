@@ -176,6 +176,10 @@ func (c Context) SagasBucket() string { return strings.ToUpper(string(c)) + "_SA
 // and how far they have come.
 func (c Context) FollowBucket() string { return strings.ToUpper(string(c)) + "_FOLLOW" }
 
+// ProjectionsBucket is the name of the NATS KV bucket with what the context's nodes agree on
+// about its projections, and how these stand.
+func (c Context) ProjectionsBucket() string { return strings.ToUpper(string(c)) + "_PROJECTIONS" }
+
 // PartitionOf says in which of n partitions an aggregate's log is: the 64-bit FNV-1a
 // hash of "<type>.<encoded id>", mixed by the finalizer of MurmurHash3, modulo n. It
 // never changes.

@@ -302,6 +302,9 @@ func (p *Projection) Revision() int { return p.revision }
 // InKV reports whether its documents are to be kept in NATS KV.
 func (p *Projection) InKV() bool { return p.kv }
 
+// Shown reports whether [Projection.Answer] has anything to say.
+func (p *Projection) Shown() bool { return p.form == FormDocuments || p.show != nil }
+
 // Shards of each partition.
 func (p *Projection) Shards() int { return p.shards }
 

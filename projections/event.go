@@ -20,7 +20,8 @@ type Event struct {
 	Ref      holdfast.Ref
 	Version  holdfast.Version
 	Position holdfast.Position
-	// Index counts the events of a commit, from 0, and Part those into which one was upcast.
+	// Index counts the events of a commit, from 0, and Part those into which one was upcast. Of
+	// a record that cannot be read Index is -1, and of an event that cannot, Part.
 	Index, Part int
 	// Name is the full name of its message, in its newest form.
 	Name string
@@ -61,21 +62,23 @@ func (p *Projection) Concerns(typ string) bool { return p.every != nil || p.type
 
 // Read gives what of a record the projection handles, in order: none when it does not concern
 // it. What concerns it and cannot be read is an item with the reason. subject is the record's.
-func (p *Projection) Read(rec persistence.Record) []Item {
+func (p *Projection) Read(rec persistence.Record) []Item { return p.Append(rec, nil) }
+
+// Append is Read, behind items that there are.
+func (p *Projection) Append(rec persistence.Record, items []Item) []Item {
 	subject, err := messages.ParseSubject(rec.Subject)
 	if err != nil {
-		return []Item{{Event: Event{ID: rec.Position.String(), Position: rec.Position, Index: -1}, Key: rec.Subject, Unread: err}}
+		return append(items, Item{Event: Event{ID: rec.Position.String(), Position: rec.Position, Index: -1}, Key: rec.Subject, Unread: err})
 	}
 	if !p.Concerns(subject.Type) {
-		return nil
+		return items
 	}
 	ref := holdfast.Ref{Type: subject.Type, ID: subject.ID.Raw()}
 	commit, err := persistence.Open(rec.Position, rec.Body)
 	if err != nil {
 		at := Event{ID: rec.Position.String(), Ref: ref, Position: rec.Position, Index: -1, Time: rec.Time}
-		return []Item{p.item(at, nil, err)}
+		return append(items, p.item(at, nil, err))
 	}
-	var items []Item
 	index := 0
 	for _, ch := range commit.Changes {
 		for _, e := range ch.Events {
@@ -99,6 +102,7 @@ func (p *Projection) append(items []Item, at Event, recorded *messages.Event) []
 	}
 	newest, err := p.newest(at.Ref.Type, recorded)
 	if err != nil {
+		at.Part = -1
 		return append(items, p.item(at, nil, err))
 	}
 	for part, e := range newest {
