@@ -48,6 +48,7 @@ type RequestHeader struct {
 	ExpectedVersion *uint64    // of a command
 	AsOf            *time.Time // of a get
 	AsOfVersion     *uint64    // of a get
+	After           []string   // of a view: positions, one a partition at the most
 	Protobuf        bool       // the body is protobuf, and so shall the reply be
 }
 
@@ -95,6 +96,7 @@ var fields = map[string]field{
 		r.AsOf = &t
 		return CheckTime(t)
 	}},
+	HeaderAfter: {string(KindView), readAfter},
 	HeaderTrace: {"", checked(CheckTrace, func(r *RequestHeader) *string { return &r.Trace })},
 	HeaderContentType: {"", func(r *RequestHeader, v string) error {
 		switch media, _, _ := strings.Cut(v, ";"); strings.ToLower(strings.TrimSpace(media)) {

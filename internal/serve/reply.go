@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -120,6 +121,7 @@ var kinds = map[holdfast.Code]struct {
 	holdfast.CodeOverloaded:  {429, "too much is under way; it was not executed: send it again later"},
 	holdfast.CodeCorrupt:     {500, "the aggregate's log is damaged: an operator has to look"},
 	holdfast.CodeUnavailable: {503, "it was not executed: send it again"},
+	holdfast.CodeBehind:      {504, "the read model has not come that far: ask again"},
 	holdfast.CodeUncertain:   {504, "it may have been executed"},
 }
 
@@ -187,7 +189,9 @@ func (s *Service) finish(e *Endpoint, r *Request, result Answer, err error) {
 	status := 0
 	if err != nil {
 		f := s.Explain(r.Subject, err)
+		beside := result.Header // what an error tells in headers of its own
 		status, result = f.Status, s.refusal(e, r, f)
+		maps.Copy(result.Header, beside)
 	}
 	err = s.cfg.Conn.PublishMsg(&nats.Msg{Subject: r.Reply, Header: result.Header, Data: result.Body})
 	if err != nil {
