@@ -152,7 +152,7 @@ func (g *Gateway) metadata(e *endpoint) map[string]string {
 	m := map[string]string{"subject": g.prefix(e) + e.form, "content-types": messages.TypeJSON + ", " + messages.TypeProtobuf}
 	if e.kind == messages.KindCommand {
 		for name, def := range g.types {
-			m["commands."+name] = commands(def)
+			m["commands."+name] = serve.Commands(def)
 		}
 	}
 	return m

@@ -26,6 +26,9 @@ const (
 	HeaderVersion         = "Holdfast-Version"
 	HeaderPosition        = "Holdfast-Position"
 	HeaderDuplicate       = "Holdfast-Duplicate"
+	HeaderCommandID       = "Holdfast-Command-Id" // of what the inbox answers and tells
+	HeaderRef             = "Holdfast-Ref"        // of an outcome: whose it is
+	HeaderTime            = "Holdfast-Time"       // of what was accepted: when
 )
 
 // The content types of bodies.
@@ -128,7 +131,7 @@ func ParseRequestHeader(kind Kind, h map[string][]string) (RequestHeader, error)
 			return r, fmt.Errorf("header %s: it is given as %s too", name, other)
 		}
 		seen[known] = name
-		if f.of != "" && f.of != string(kind) {
+		if f.of != "" && f.of != string(kind) && (f.of != string(KindCommand) || kind != KindInbox) {
 			return r, fmt.Errorf("header %s: it is for %s requests, not for %s", name, f.of, kind)
 		}
 		if len(values) != 1 {

@@ -106,6 +106,9 @@ type Config struct {
 	// Timeout is how long a client's request may take; 10 seconds by default.
 	Timeout time.Duration
 
+	// Feed says what becomes of the public events.
+	Feed Feed
+
 	// Log is slog.Default() by default.
 	Log *slog.Logger
 
@@ -238,6 +241,9 @@ func (c Config) validateNumbers() error {
 		if f.d < 0 {
 			return &ConfigError{Field: f.name, Problem: fmt.Sprintf("it is %v: choose more than nothing, for instance 10s", f.d)}
 		}
+	}
+	if err := c.Feed.validate(); err != nil {
+		return err
 	}
 	return c.validatePeers()
 }

@@ -47,7 +47,8 @@ Start one with '` + cfg.Program + ` run'. The other commands talk to a node as a
 would, or look after its log.`,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 	}
-	root.AddCommand(runCommand(d, cfg), verifyCommand(d, cfg), membersCommand(cfg), whereCommand(cfg), leaveCommand(cfg), sagasCommand(cfg))
+	root.AddCommand(runCommand(d, cfg), verifyCommand(d, cfg), membersCommand(cfg), whereCommand(cfg), leaveCommand(cfg))
+	root.AddCommand(operatorCommands(cfg)...)
 	root.AddCommand(cli.Commands(cfg)...)
 	root.AddCommand(more...)
 	return root

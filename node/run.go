@@ -89,6 +89,7 @@ func runCommand(d Domain, cfg cli.Config) *cobra.Command {
 	fs.IntVar(&c.Replicas, "replicas", 0, "`number` of replicas of the log, 1 or 3 (default: 3 with --cluster, else 1)")
 	bindPeers(fs, &c)
 	bindLimits(fs, &c)
+	bindFeed(fs, &c.Feed)
 	logs.bind(cmd)
 	cli.BindEnv(fs)
 	return cmd
@@ -139,6 +140,7 @@ var flagOf = map[string]string{
 	"PeerCA": "--peer-ca", "PeerCert": "--peer-cert", "PeerKey": "--peer-key", "Lease": "--lease", "Hosts": "--hosts",
 	"Partitions": "--partitions", "Replicas": "--replicas", "Idle": "--idle", "MaxActive": "--max-active",
 	"Queue": "--queue", "MaxInFlight": "--max-in-flight", "Timeout": "--request-timeout",
+	"Feed.MaxAge": "--feed-age", "Feed.MaxBytes": "--feed-bytes",
 }
 
 // inFlags says in the words of the command line what is wrong with a [Config].
@@ -157,7 +159,7 @@ func inFlags(err error) error {
 
 // refuseZero refuses a number that a [Config] would take for not given.
 func refuseZero(fs *pflag.FlagSet) error {
-	for _, name := range []string{"replicas", "lease", "idle", "max-active", "queue", "max-in-flight", "request-timeout"} {
+	for _, name := range []string{"replicas", "lease", "idle", "max-active", "queue", "max-in-flight", "request-timeout", "feed-age", "feed-bytes"} {
 		f := fs.Lookup(name)
 		if value := f.Value.String(); f.Changed && (value == "0" || value == "0s") {
 			return fmt.Errorf("--%s: it is %s: choose more than nothing", name, value)

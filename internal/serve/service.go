@@ -54,7 +54,9 @@ func New(cfg Config) *Service {
 type Endpoint struct {
 	// Handle has a request executed, in a goroutine of its own. Beside an error only the
 	// headers of the answer count.
-	Handle   func(context.Context, *Request) (Answer, error)
+	Handle func(context.Context, *Request) (Answer, error)
+	// Refuse gives the body of a refusal, when it is another than that of the others.
+	Refuse   func(Failure) ([]byte, error)
 	counters counters
 }
 

@@ -45,7 +45,7 @@ type parking struct {
 // ParkedCommand makes the verb parked, for operators.
 func ParkedCommand(cfg Config, access Access) *cobra.Command {
 	cfg = cfg.withDefaults()
-	o := &parking{projecting: projecting{operating{access: access, see: "projections"}}}
+	o := &parking{projecting: projecting{operating{access: access, serving: seesProjections}}}
 	cmd := &cobra.Command{
 		Use:   "parked [NAME]",
 		Short: "Show the events that could not be handled, and help them on",

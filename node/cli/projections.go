@@ -28,7 +28,7 @@ type projecting struct{ operating }
 // ProjectionsCommand makes the verb projections, for operators.
 func ProjectionsCommand(cfg Config, access Access, more ...*cobra.Command) *cobra.Command {
 	cfg = cfg.withDefaults()
-	o := &projecting{operating{access: access, see: "projections"}}
+	o := &projecting{operating{access: access, serving: seesProjections}}
 	cmd := &cobra.Command{
 		Use:   "projections",
 		Short: "Show the projections, and stop, start, rebuild and switch them",

@@ -33,7 +33,7 @@ type sagasOptions struct {
 // SagasCommand makes the verb sagas, for operators.
 func SagasCommand(cfg Config, access Access) *cobra.Command {
 	cfg = cfg.withDefaults()
-	o := &sagasOptions{operating: operating{access: access, see: "sagas"}}
+	o := &sagasOptions{operating: operating{access: access}}
 	cmd := &cobra.Command{
 		Use:   "sagas",
 		Short: "Show the sagas that are not over, and help those that are stuck",

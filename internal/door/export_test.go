@@ -1,0 +1,4 @@
+package door
+
+// Judge gives the body that JetStream may have.
+var Judge = judge
