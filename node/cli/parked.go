@@ -58,7 +58,7 @@ func ParkedCommand(cfg Config, access Access) *cobra.Command {
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: o.completeName(cfg),
 	}
-	o.bind(cmd.PersistentFlags())
+	o.bindPlain(cmd.PersistentFlags())
 	cmd.Flags().Uint64Var(&o.limit, "limit", defaultHistory, "`number` of keys to show at the most")
 	check := func(args []string) error {
 		if o.limit == 0 || o.limit > longestPage {

@@ -40,7 +40,7 @@ func ProjectionsCommand(cfg Config, access Access, more ...*cobra.Command) *cobr
   node projections switch orders`),
 		Args: cobra.NoArgs,
 	}
-	o.bind(cmd.PersistentFlags())
+	o.bindPlain(cmd.PersistentFlags())
 	cmd.RunE = o.runner(cfg, noCheck, func(ctx context.Context, c *client, _ []string) error { return o.list(ctx, c) })
 	cmd.AddCommand(o.showCommand(cfg), o.rebuildCommand(cfg), o.compareCommand(cfg), o.switchCommand(cfg), o.verifyCommand(cfg))
 	for _, a := range projectionActs {

@@ -46,7 +46,6 @@ func SagasCommand(cfg Config, access Access) *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	o.bind(cmd.PersistentFlags())
-	o.bindEncoded(cmd.PersistentFlags())
 	fs := cmd.Flags()
 	fs.StringVar(&o.saga, "saga", "", "`name` of the sagas to show (default all)")
 	fs.StringSliceVar(&o.status, "status", nil, "`status` of those to show: running, waiting, compensating or stuck; several with commas between them (default all)")
