@@ -44,7 +44,10 @@ func TestConfig(t *testing.T) {
 // raw opens the database of a generation beside the sink.
 func raw(t *testing.T, c sqlsink.Config, projection string, n int) *sql.DB {
 	t.Helper()
-	driver, name := "pgx", c.URL+fmt.Sprintf("&search_path=%s_%s_%d", c.Context, projection, n)
+	driver, name := "pgx", c.URL
+	if projection != "" {
+		name += fmt.Sprintf("&search_path=%s_%s_%d", c.Context, projection, n)
+	}
 	if c.Folder != "" {
 		driver, name = "sqlite", filepath.Join(c.Folder, fmt.Sprintf("%s.%d.db", projection, n))
 	}
