@@ -93,7 +93,7 @@ func parseView(r *serve.Request) (messages.RequestHeader, error) {
 		return h, err
 	case h.Protobuf:
 		return h, holdfast.Errorf(holdfast.CodeMalformed, "header %s: read models are shown in %s only", messages.HeaderContentType, messages.TypeJSON)
-	case !blank(r.Body) && strings.TrimSpace(string(r.Body)) != "{}":
+	case !serve.Blank(r.Body) && strings.TrimSpace(string(r.Body)) != "{}":
 		return h, holdfast.Errorf(holdfast.CodeMalformed, "body: a query has none; the key stands in the subject")
 	}
 	return h, nil
