@@ -39,8 +39,9 @@ func (l *line) PublishMsg(m *nats.Msg) error {
 		return nats.ErrReconnectBufExceeded
 	case lost:
 		return nil
+	default:
+		return l.Conn.PublishMsg(m)
 	}
-	return l.Conn.PublishMsg(m)
 }
 
 func (l *line) RequestMsgWithContext(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
@@ -67,8 +68,9 @@ func (l *line) RequestMsgWithContext(ctx context.Context, m *nats.Msg) (*nats.Ms
 			return nil, err
 		}
 		return nil, nats.ErrTimeout
+	default:
+		return l.Conn.RequestMsgWithContext(ctx, m)
 	}
-	return l.Conn.RequestMsgWithContext(ctx, m)
 }
 
 // TestEachPointOfABatch: whatever becomes of one message of a batch, the writer goes on, and
