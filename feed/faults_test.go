@@ -76,6 +76,7 @@ func (l *line) RequestMsgWithContext(ctx context.Context, m *nats.Msg) (*nats.Ms
 // TestEachPointOfABatch: whatever becomes of one message of a batch, the writer goes on, and
 // so does another one that is started after it was killed there.
 func TestEachPointOfABatch(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, killed := range []bool{false, true} {
 		for n := range 4 { // three events and the mark
@@ -116,6 +117,7 @@ func TestEachPointOfABatch(t *testing.T) {
 
 // TestFaults: writers come and go, two at a time, while the lines do whatever they like.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var mu sync.Mutex
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -169,6 +171,7 @@ func TestTwoWriters(t *testing.T) {
 // TestSubscribers: who only subscribes hears of each event once, when it is in the stream, also
 // when the writer has to repeat itself, and of nothing else.
 func TestSubscribers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sub, err := w.conn.SubscribeSync("shop.evt.>")
 	if err != nil {
