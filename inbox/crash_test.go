@@ -155,6 +155,39 @@ func TestAnAttemptThatWasInTime(t *testing.T) {
 	}
 }
 
+// When two execute at the same time, since one has not noticed yet that it is replaced, each
+// command still has one effect and one outcome, in order.
+func TestTwoAtOnce(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.serve()
+	want := map[string][]string{}
+	for i := range 30 {
+		for _, account := range []string{"a", "b", "c"} {
+			name, body := "Deposit", deposit
+			if i == 0 {
+				name, body = "OpenAccount", open
+			}
+			id := fmt.Sprintf("%s-%d", account, i)
+			w.left("account."+account+"."+name, id, body)
+			want[account] = append(want[account], id)
+		}
+	}
+	runners := []*inbox.Runner{w.run(), w.run()}
+	w.empty()
+	for _, r := range runners {
+		r.Stop()
+	}
+	for account, ids := range want {
+		if did := w.clerk.did(account); !slices.Equal(did, ids) {
+			t.Errorf("%s did %v", account, did)
+		}
+		for _, id := range ids {
+			check(t, "outcomes of "+id, len(w.outcomes(id)), 1)
+		}
+	}
+}
+
 // Nodes take over from one another, whether the one before gave up its seat or not.
 func TestTakeover(t *testing.T) {
 	t.Parallel()
