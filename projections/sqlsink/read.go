@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/holdfast-run/holdfast/projections"
@@ -89,15 +90,8 @@ func (s *session) dump(ctx context.Context, table string, each func(table, key s
 		return err
 	}
 	return s.rows(ctx, `SELECT * FROM `+quote(table), nil, func(rows *sql.Rows) (bool, error) {
-		columns, err := rows.Columns()
+		columns, values, err := scanRow(rows)
 		if err != nil {
-			return false, err
-		}
-		values, dest := make([]any, len(columns)), make([]any, len(columns))
-		for i := range values {
-			dest[i] = &values[i]
-		}
-		if err := rows.Scan(dest...); err != nil {
 			return false, err
 		}
 		row, err := object(columns, values)
@@ -110,6 +104,27 @@ func (s *session) dump(ctx context.Context, table string, each func(table, key s
 		}
 		return true, each(table, key, row)
 	})
+}
+
+func scanRow(rows *sql.Rows) (columns []string, values []any, err error) {
+	types, err := rows.ColumnTypes()
+	if err != nil {
+		return nil, nil, err
+	}
+	values, dest := make([]any, len(types)), make([]any, len(types))
+	for i := range values {
+		dest[i] = &values[i]
+	}
+	if err := rows.Scan(dest...); err != nil {
+		return nil, nil, err
+	}
+	for i, typ := range types {
+		columns = append(columns, typ.Name())
+		if n, ok := values[i].(int64); ok && strings.HasPrefix(strings.ToUpper(typ.DatabaseTypeName()), "BOOL") {
+			values[i] = n != 0 // SQLite has no type for it
+		}
+	}
+	return columns, values, nil
 }
 
 // object gives a row as JSON, its columns in their order.
