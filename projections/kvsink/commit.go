@@ -111,7 +111,9 @@ func (b *batch) send(ctx context.Context, i int, p *point) error {
 		case found.revision != p.revision:
 			return fenced(b.unit)
 		}
+		long := pause
 		if conflict(err) {
+			long = turn
 			again, err := b.refold(ctx, i)
 			if err != nil {
 				return err
@@ -120,7 +122,7 @@ func (b *batch) send(ctx context.Context, i int, p *point) error {
 				continue
 			}
 		}
-		if rest(ctx, err) != nil {
+		if rest(ctx, long, err) != nil {
 			return b.unavailable("write", err)
 		}
 	}

@@ -31,8 +31,10 @@ const (
 	// patience is how long an answer may take: one that a server owes which has gone never
 	// comes.
 	patience = 3 * time.Second
-	// pause is how long to wait before something is tried again.
+	// pause is how long to wait before something is tried again, and turn, before another unit
+	// has changed what it is about to.
 	pause = 50 * time.Millisecond
+	turn  = 2 * time.Millisecond
 )
 
 // Of JetStream's codes, which the interface of nats.go does not name.
@@ -104,15 +106,15 @@ func (s *Sink) call(ctx context.Context, subject string, body, out any) error {
 		if err == nil || ctx.Err() == nil && !passing(err) {
 			return err
 		}
-		if err := rest(ctx, err); err != nil {
+		if err := rest(ctx, pause, err); err != nil {
 			return err
 		}
 	}
 }
 
-// rest waits a moment; its error is the one that was waited for, when ctx ends.
-func rest(ctx context.Context, because error) error {
-	t := time.NewTimer(pause)
+// rest waits; its error is the one that was waited for, when ctx ends.
+func rest(ctx context.Context, long time.Duration, because error) error {
+	t := time.NewTimer(long)
 	defer t.Stop()
 	select {
 	case <-t.C:

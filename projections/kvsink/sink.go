@@ -121,7 +121,7 @@ func (s *Sink) Prepare(ctx context.Context, p *projections.Projection, number ui
 		if !starting(err) {
 			return n.unavailable("make", err)
 		}
-		if err := rest(ctx, err); err != nil {
+		if err := rest(ctx, pause, err); err != nil {
 			return n.unavailable("make", err)
 		}
 	}
@@ -163,7 +163,7 @@ func (s *Sink) Drop(ctx context.Context, projection string, number uint64) error
 		if !starting(err) {
 			return n.unavailable("delete", err)
 		}
-		if err := rest(ctx, err); err != nil {
+		if err := rest(ctx, pause, err); err != nil {
 			return n.unavailable("delete", err)
 		}
 	}
@@ -191,7 +191,7 @@ func (s *Sink) Serve(ctx context.Context, p *projections.Projection, number uint
 		if err == nil {
 			return nil
 		}
-		if !starting(err) || rest(ctx, err) != nil {
+		if !starting(err) || rest(ctx, pause, err) != nil {
 			return holdfast.Errorf(holdfast.CodeUnavailable, "serve %s: %w", n.bucket, err)
 		}
 	}
