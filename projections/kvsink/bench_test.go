@@ -49,7 +49,10 @@ func BenchmarkCommit(b *testing.B) {
 				b.Fatal(err)
 			}
 			u := projections.Unit{Projection: p.Name(), Generation: 1}
-			at := projections.Checkpoint{}
+			at, err := s.Checkpoint(b.Context(), u)
+			if err != nil {
+				b.Fatal(err)
+			}
 			b.ResetTimer()
 			for n := 0; n < b.N; n += c.events {
 				to := projections.Checkpoint{Done: at.Done + uint64(c.events)}

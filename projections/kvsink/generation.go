@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-run/holdfast/projections"
@@ -23,11 +24,15 @@ const (
 type generation struct {
 	names
 	room chan struct{}
+	met  atomic.Bool
 
 	mu     sync.Mutex
 	units  map[projections.Unit]*point
 	cached map[string]*document // by subject
 	bytes  int
+	// whole says that nothing had been committed when this sink came, and that it has forgotten
+	// none since: what is not remembered was not there, unless others have made it.
+	whole bool
 }
 
 func (s *Sink) generation(projection string, number uint64) *generation {
@@ -42,10 +47,15 @@ func (s *Sink) generation(projection string, number uint64) *generation {
 	return g
 }
 
+// find gives a document as it was last; nil when nothing is known of it.
 func (g *generation) find(subject string) *document {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.cached[subject]
+	d := g.cached[subject]
+	if d == nil && g.whole {
+		return &document{}
+	}
+	return d
 }
 
 func (g *generation) remember(subject string, d *document) {
@@ -62,12 +72,14 @@ func (g *generation) remember(subject string, d *document) {
 		}
 		delete(g.cached, other)
 		g.bytes -= d.size()
+		g.whole = false
 	}
 }
 
 func (g *generation) forget(subject string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.whole = false
 	if d := g.cached[subject]; d != nil {
 		delete(g.cached, subject)
 		g.bytes -= d.size()
@@ -120,10 +132,25 @@ func (s *Sink) Checkpoint(ctx context.Context, u projections.Unit) (projections.
 	g := s.generation(u.Projection, u.Generation)
 	p, err := s.read(ctx, g, u)
 	g.know(u, p)
+	if err == nil && p.revision == 0 {
+		err = s.meet(ctx, g)
+	}
 	if err != nil {
 		return projections.Checkpoint{}, err
 	}
 	return p.checkpoint(), nil
+}
+
+// meet finds out whether all of a generation is known, since there is nothing of it.
+func (s *Sink) meet(ctx context.Context, g *generation) error {
+	if g.met.Swap(true) {
+		return nil
+	}
+	m, err := s.last(ctx, g.names, g.checkpoints())
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.whole = m == nil && err == nil && len(g.cached) == 0
+	return err
 }
 
 func (g *generation) know(u projections.Unit, p *point) {

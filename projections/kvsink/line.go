@@ -1,6 +1,7 @@
 package kvsink
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -83,16 +84,18 @@ func (s *Sink) ask(ctx context.Context, m *nats.Msg, out any) error {
 	if err != nil {
 		return err
 	}
-	var failed struct {
-		Error *apiError `json:"error"`
+	if bytes.Contains(reply.Data, []byte(`"error":`)) {
+		var failed struct {
+			Error *apiError `json:"error"`
+		}
+		if err := json.Unmarshal(reply.Data, &failed); err == nil && failed.Error != nil {
+			return failed.Error
+		}
 	}
-	if err := json.Unmarshal(reply.Data, &failed); err != nil {
-		return fmt.Errorf("JetStream answered %q: %w", reply.Data, err)
+	if err := json.Unmarshal(reply.Data, out); err != nil {
+		return fmt.Errorf("JetStream answered %.200q: %w", reply.Data, err)
 	}
-	if failed.Error != nil {
-		return failed.Error
-	}
-	return json.Unmarshal(reply.Data, out)
+	return nil
 }
 
 // call asks until it is answered, or ctx ends, what may be asked many times.
