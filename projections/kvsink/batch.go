@@ -122,6 +122,9 @@ func (b *batch) Exec(string, []any) (int64, error) { return 0, errRows }
 // Get implements [projections.Batch].
 func (b *batch) Get(string, []any, []any) (bool, error) { return false, errRows }
 
+// Each implements [projections.Batch].
+func (b *batch) Each(string, []any, func() error, []any) error { return errRows }
+
 // Broken implements [projections.Batch].
 func (b *batch) Broken() error { return b.broken }
 
