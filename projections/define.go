@@ -39,7 +39,11 @@ type Projection struct {
 	revision int
 	kv       bool
 	effects  map[string]effect
+	idle     map[recordedAs]bool // events that nobody here handles, which need not be read
 }
+
+// recordedAs is an event of a type, by its full name in the log.
+type recordedAs struct{ typ, event string }
 
 type handler struct {
 	typ    protoreflect.MessageType // nil of every
@@ -66,7 +70,7 @@ var nameForm = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
 func Define(name string, parts ...Part) *Projection {
 	p := &Projection{
 		name: name, types: map[string]holdfast.Definition{}, handlers: map[protoreflect.FullName]handler{},
-		shards: 1, effects: map[string]effect{},
+		shards: 1, effects: map[string]effect{}, idle: map[recordedAs]bool{},
 	}
 	if err := p.define(parts); err != nil {
 		panic(fmt.Sprintf("projections: %q (defined at %s): %v", name, caller(), err))
@@ -271,18 +275,45 @@ func (p *Projection) check() error {
 			return fmt.Errorf("On(%s) at %s: %w", name, h.where, err)
 		}
 	}
+	for _, t := range p.types {
+		p.findIdle(t)
+	}
 	return nil
+}
+
+// findIdle finds the events of a type that nobody here handles. A retired one is not among
+// them: what it becomes may depend on what it says.
+func (p *Projection) findIdle(t holdfast.Definition) {
+	for _, name := range t.Events() {
+		if _, ok := p.handlers[protoreflect.FullName(name)]; ok {
+			continue
+		}
+		p.idle[recordedAs{t.Name(), name}] = isNewest(t, name)
+	}
+}
+
+// isNewest reports whether an event of that name is read as it was recorded.
+func isNewest(t holdfast.Definition, name string) (newest bool) {
+	defer func() {
+		if recover() != nil { // it cannot do with an empty one
+			newest = false
+		}
+	}()
+	e, ok := t.NewEvent(name)
+	if !ok {
+		return false
+	}
+	all, err := t.Upcast(e)
+	return err == nil && len(all) == 1 && string(all[0].ProtoReflect().Descriptor().FullName()) == name
 }
 
 // checkEvent finds that no type gives such an event, as it is read.
 func (p *Projection) checkEvent(name protoreflect.FullName) error {
 	for _, t := range p.types {
-		e, ok := t.NewEvent(string(name))
-		if !ok {
+		if _, ok := t.NewEvent(string(name)); !ok {
 			continue
 		}
-		newest, err := t.Upcast(e)
-		if err != nil || len(newest) != 1 || newest[0].ProtoReflect().Descriptor().FullName() != name {
+		if !isNewest(t, string(name)) {
 			return fmt.Errorf("the event is retired: handle what has taken its place")
 		}
 		return nil
