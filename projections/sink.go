@@ -124,7 +124,7 @@ type Sink interface {
 type Batch interface {
 	// Exec and Get are those of [Rows].
 	Exec(query string, args []any) (int64, error)
-	Get(query string, args []any, dest []any) (bool, error)
+	Get(query string, args, dest []any) (bool, error)
 	// Change is that of [Docs]: f gives what becomes of a document; nil stands for none. It is
 	// not called when the document has had the event at that place already.
 	Change(key string, at Place, f func(old []byte) ([]byte, error)) error

@@ -75,7 +75,7 @@ var importedBy = map[string][]string{
 }
 
 var speakNATS = []string{
-	"persistence/jetstream", "gateway", "feed", "projections", "sagas/desk", "sagas/timers", "cluster", "node/...", "internal/natsd", "internal/bucket", "internal/follow", "internal/serve", "cmd/...",
+	"persistence/jetstream", "gateway", "feed", "projections/...", "sagas/desk", "sagas/timers", "cluster", "node/...", "internal/natsd", "internal/bucket", "internal/follow", "internal/serve", "cmd/...",
 }
 
 // reachOut are the packages of the standard library with which a program touches the
