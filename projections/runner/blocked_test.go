@@ -25,13 +25,13 @@ type faulty struct {
 	prepare error
 	commit  error
 	broken  error
-	commits int
+	poison  string // a number with which no document can be kept
 }
 
 func (f *faulty) set(prepare, commit, broken error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.prepare, f.commit, f.broken = prepare, commit, broken
+	f.prepare, f.commit, f.broken, f.poison = prepare, commit, broken, ""
 }
 
 func (f *faulty) faults() (prepare, commit, broken error) {
@@ -52,10 +52,32 @@ func (f *faulty) Commit(ctx context.Context, u projections.Unit, from, to projec
 	if commit != nil {
 		return commit
 	}
-	f.mu.Lock()
-	f.commits++
-	f.mu.Unlock()
-	return f.Sink.Commit(ctx, u, from, to, func(b projections.Batch) error { return do(breaking{b, broken}) })
+	return f.Sink.Commit(ctx, u, from, to, func(b projections.Batch) error {
+		poisoned := &poisoned{Batch: breaking{b, broken}, sink: f}
+		if err := do(poisoned); err != nil {
+			return err
+		}
+		return poisoned.err
+	})
+}
+
+// poisoned finds at its end that it cannot be.
+type poisoned struct {
+	projections.Batch
+	sink *faulty
+	err  error
+}
+
+func (p *poisoned) Change(key string, at projections.Place, f func([]byte) ([]byte, error)) error {
+	return p.Batch.Change(key, at, func(old []byte) ([]byte, error) {
+		body, err := f(old)
+		p.sink.mu.Lock()
+		defer p.sink.mu.Unlock()
+		if p.sink.poison != "" && strings.HasSuffix(string(body), p.sink.poison+"]}") {
+			p.err = errGone
+		}
+		return body, err
+	})
 }
 
 type breaking struct {
@@ -77,6 +99,7 @@ var errGone = holdfast.Errorf(holdfast.CodeUnavailable, "the database is gone")
 // A sink that fails blocks its projection with the reason, parks nothing, and is asked again
 // until it does what it is for.
 func TestBlockedBySink(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sink := &faulty{Sink: memory.New()}
 	w.sink = sink
@@ -105,6 +128,7 @@ func TestBlockedBySink(t *testing.T) {
 
 // A sink that cannot be opened blocks its projection alone.
 func TestBlockedWithoutSink(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var there atomic.Bool
 	others := projections.Define("others", projections.From(number), projections.On(add))
@@ -132,6 +156,7 @@ func TestBlockedWithoutSink(t *testing.T) {
 // A handler that hangs is told of within two seconds, with the event, and Stop does not wait
 // for it for ever.
 func TestHangingHandler(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	let := make(chan struct{})
 	n := w.start("n1", nil, numbers(func(d docs, e *wrapperspb.Int64Value, at projections.Event) error {
@@ -157,6 +182,7 @@ func TestHangingHandler(t *testing.T) {
 }
 
 func TestStopLeavesAHangingHandler(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	let, in := make(chan struct{}), make(chan struct{})
 	n := w.start("n1", nil, numbers(func(docs, *wrapperspb.Int64Value, projections.Event) error {
@@ -172,6 +198,7 @@ func TestStopLeavesAHangingHandler(t *testing.T) {
 
 // What belongs to others is not touched, and a checkpoint ahead of the log is not followed.
 func TestStopped(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sink := &faulty{Sink: memory.New()}
 	w.sink = sink
@@ -204,6 +231,7 @@ func TestStopped(t *testing.T) {
 
 // A projection that is not in this build shows, with that reason.
 func TestRenamed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	n := w.start("n1", nil, projections.Define("digits", projections.From(number), projections.On(add)))
 	if err := n.Await(w.ctx(), "digits", w.record("a", 1)); err != nil {

@@ -39,6 +39,7 @@ func (n *node) parked(key string) []projections.Parked {
 // An event that is refused is tried three times, and parked with the reason, and all later ones
 // of its key with it; others go on. A build that handles it has them all handled, in order.
 func TestARefusedEventIsParked(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var r refusing
 	r.number.Store(13)
@@ -77,6 +78,7 @@ func TestARefusedEventIsParked(t *testing.T) {
 // What an operator orders is done: a key is tried again, all of them are, an event is skipped,
 // be it parked or not yet handled.
 func TestOrders(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var r refusing
 	r.number.Store(13)
@@ -123,6 +125,7 @@ func TestOrders(t *testing.T) {
 
 // What cannot be read is parked at once, and read by a build that can.
 func TestTheUnreadableIsParked(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	n := w.start("n1", nil, numbers(add))
 	w.record("a", 1)
@@ -145,6 +148,7 @@ func TestTheUnreadableIsParked(t *testing.T) {
 
 // A handler that panics refuses, and many refusals do not hold the others up.
 func TestManyRefusals(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	n := w.start("n1", nil, numbers(func(d docs, e *wrapperspb.Int64Value, at projections.Event) error {
 		if e.Value < 0 {

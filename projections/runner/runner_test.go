@@ -13,6 +13,7 @@ import (
 // What is in the log is handled, then what comes, and whoever waits for a position then sees
 // it.
 func TestRun(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.record("a", 1, 2)
 	n := w.start("n1", nil, numbers(add))
@@ -36,6 +37,7 @@ func TestRun(t *testing.T) {
 }
 
 func TestAwaitSaysHowFarItIs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	n := w.start("n1", nil, numbers(add))
 	n.await(w.record("a", 1))
@@ -54,6 +56,7 @@ func TestAwaitSaysHowFarItIs(t *testing.T) {
 }
 
 func TestTwoOfOneNameAreRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	_, err := w.tryStart("n1", nil, numbers(add), numbers(add))
 	if err == nil || !strings.Contains(err.Error(), `two are called "numbers"`) {
