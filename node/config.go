@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence/jetstream"
+	"github.com/holdfast-run/holdfast/projections"
 	"github.com/holdfast-run/holdfast/sagas"
 	"github.com/holdfast-run/holdfast/sagas/runner"
 )
@@ -34,6 +35,12 @@ type Config struct {
 	Types []holdfast.Definition
 	// Sagas of the domain. Each is a type as well, and is none of Types.
 	Sagas []*sagas.Saga
+	// Projections of the domain: its read models.
+	Projections []*projections.Projection
+	// Database is the URL of the PostgreSQL database that keeps the projections which are kept
+	// in a SQL database, as postgres://user@host:5432/database; when it is empty they are kept
+	// in files of SQLite, on each node. It is the same on all nodes.
+	Database string
 
 	// Data is the folder in which the embedded NATS server keeps everything;
 	// "holdfast-data" by default.
@@ -155,6 +162,9 @@ func (c Config) Validate() error {
 	}
 	if _, err := sagas.NewBook(c.Types, c.Sagas...); err != nil {
 		return &ConfigError{Field: "Sagas", Problem: err.Error()}
+	}
+	if err := c.checkProjections(); err != nil {
+		return err
 	}
 	if err := c.validatePlace(); err != nil {
 		return err

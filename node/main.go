@@ -8,6 +8,7 @@ import (
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/node/cli"
+	"github.com/holdfast-run/holdfast/projections"
 	"github.com/holdfast-run/holdfast/sagas"
 )
 
@@ -19,6 +20,8 @@ type Domain struct {
 	Types []holdfast.Definition
 	// Sagas coordinate them.
 	Sagas []*sagas.Saga
+	// Projections are its read models.
+	Projections []*projections.Projection
 }
 
 // types are all that have something in the log.

@@ -43,6 +43,7 @@ type Node struct {
 	desk     *desk.Desk     // nil without sagas
 	feed     *feed.Feed     // nil when it is off
 	inbox    post
+	views    readModels
 	// startDesk has operators of sagas answered; nil without sagas.
 	startDesk func() error
 	stop      sync.Once
@@ -112,9 +113,12 @@ func (n *Node) run(ctx context.Context) error {
 	if err := n.runInbox(ctx, types, conns.following, conns.public); err != nil {
 		return err
 	}
+	if err := n.runProjections(ctx, conns.following); err != nil {
+		return err
+	}
 	n.gateway, err = gateway.Start(gateway.Config{
 		Context: name, Conn: conns.edge, Types: types, Logger: c.Log,
-		Sender: n.member, Viewer: n.member, Reader: linkedReader{n.store, n.member.Linked},
+		Sender: n.member, Viewer: n.member, Reader: linkedReader{n.store, n.member.Linked}, Views: n.queried(),
 		MaxInFlight: c.MaxInFlight, Timeout: c.Timeout, Version: version(),
 		Log: messages.NewLogName(n.store.Created()),
 	})
@@ -122,6 +126,9 @@ func (n *Node) run(ctx context.Context) error {
 		return fmt.Errorf("serve %s: %w", name, err)
 	}
 	if err := n.openDoor(conns.public); err != nil {
+		return err
+	}
+	if err := n.serveProjections(); err != nil {
 		return err
 	}
 	if err := n.serveInbox(); err != nil || n.startDesk == nil {
@@ -277,7 +284,7 @@ func (n *Node) stopAnswering(ctx context.Context) error {
 	if n.inbox.door != nil {
 		err = errors.Join(err, n.inbox.door.Stop(ctx))
 	}
-	return err
+	return errors.Join(err, n.views.stopAnswering(ctx))
 }
 
 // Stop takes no request any more, answers what is on its way until ctx ends, and shuts
@@ -298,6 +305,7 @@ func (n *Node) Stop(ctx context.Context) error {
 			n.err = errors.Join(n.err, n.stopAnswering(ctx), drain(ctx, n.edge))
 			n.linger(ctx)
 		}
+		n.views.stop()
 		if n.member != nil {
 			n.err = errors.Join(n.err, n.member.Stop(ctx))
 		}

@@ -26,6 +26,7 @@ func (c Config) connectOperator(options ...nats.Option) (*nats.Conn, error) {
 func operatorCommands(cfg cli.Config) []*cobra.Command {
 	return []*cobra.Command{
 		cli.SagasCommand(cfg, operatorAccess()), cli.EventsCommand(cfg, operatorAccess()), cli.ExplainCommand(cfg, operatorAccess()),
+		cli.ProjectionsCommand(cfg, operatorAccess()), cli.ParkedCommand(cfg, operatorAccess()),
 	}
 }
 

@@ -52,7 +52,7 @@ Exit codes: 0 stopped as asked, 1 not started, not stopped in order, or ended by
 )
 
 func runCommand(d Domain, cfg cli.Config) *cobra.Command {
-	c := Config{Types: d.Types, Sagas: d.Sagas}
+	c := Config{Types: d.Types, Sagas: d.Sagas, Projections: d.Projections}
 	var logs logOptions
 	cmd := &cobra.Command{
 		Use:               "run",
@@ -87,6 +87,7 @@ func runCommand(d Domain, cfg cli.Config) *cobra.Command {
 	fs.StringVar(&c.ClientPassword, "client-password", "", "password that clients must log in with; better given in the environment")
 	fs.IntVar(&c.Partitions, "partitions", 0, "`number` of partitions of the log, fixed once the context exists (default: what is there, or 1)")
 	fs.IntVar(&c.Replicas, "replicas", 0, "`number` of replicas of the log, 1 or 3 (default: 3 with --cluster, else 1)")
+	fs.StringVar(&c.Database, "database", "", "`URL` of the PostgreSQL database that keeps projections, as postgres://user@host:5432/database; its password is better given in the environment (default: files of SQLite)")
 	bindPeers(fs, &c)
 	bindLimits(fs, &c)
 	bindFeed(fs, &c.Feed)
@@ -134,7 +135,7 @@ func showDefault(fs *pflag.FlagSet, name, value string) { fs.Lookup(name).DefVal
 // flagOf says which flag sets a field of the [Config].
 var flagOf = map[string]string{
 	"Context": "--context", "Data": "--data", "NATS": "--nats", "Credentials": "--credentials",
-	"Listen": "--listen", "ClientUser": "--client-user", "ClientPassword": "--client-password",
+	"Database": "--database", "Listen": "--listen", "ClientUser": "--client-user", "ClientPassword": "--client-password",
 	"Cluster": "--cluster", "ClusterSecret": "--cluster-secret",
 	"Name": "--name", "PeerListen": "--peer-listen", "PeerAdvertise": "--peer-advertise",
 	"PeerCA": "--peer-ca", "PeerCert": "--peer-cert", "PeerKey": "--peer-key", "Lease": "--lease", "Hosts": "--hosts",

@@ -42,15 +42,23 @@ type operating struct {
 	encoded bool
 }
 
+// seesProjections is what a node does that has some.
+const seesProjections = "sees to projections: is one running, and has its domain any?"
+
 // indexing is what a node does that has an index.
 const indexing = "has an index: is one running?"
 
 func (o *operating) bind(fs *pflag.FlagSet) {
+	o.bindPlain(fs)
+	fs.BoolVar(&o.encoded, "encoded", false, encodedHelp)
+}
+
+// bindPlain makes the flags of commands that name no aggregate.
+func (o *operating) bindPlain(fs *pflag.FlagSet) {
 	o.access.Bind(fs)
 	fs.DurationVar(&o.timeout, "timeout", askTimeout, "how long to go on trying")
 	fs.BoolVar(&o.json, "json", false, "write JSON, one document a line")
 	BindEnv(fs)
-	fs.BoolVar(&o.encoded, "encoded", false, encodedHelp)
 }
 
 func (o *operating) check() (err error) {

@@ -41,6 +41,9 @@ type Comparison struct {
 // Contents are those of a generation.
 type Contents struct {
 	Generation uint64 `json:"generation"`
+	// Positions at which it was, one a partition: the same in both, unless nobody works on
+	// what serves any more, because it is of another revision.
+	Positions []string `json:"positions"`
 	// Rows of each table; those of documents are under "".
 	Rows map[string]uint64 `json:"rows"`
 }

@@ -43,7 +43,7 @@ func TestCompare(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, _ := json.Marshal(c)
-	want := `{"old":{"generation":1,"rows":{"days":1,"left":1,"orders":3}},"new":{"generation":2,"rows":{"days":1,"orders":3}},` +
+	want := `{"old":{"generation":1,"positions":null,"rows":{"days":1,"left":1,"orders":3}},"new":{"generation":2,"positions":null,"rows":{"days":1,"orders":3}},` +
 		`"same":false,"sampled":6,"of":1,"differ":4,"examples":[{"table":"left","key":"x","old":0,"new":null},` +
 		`{"table":"orders","key":"b","old":{"n":2},"new":{"n":5}},{"table":"orders","key":"c","old":{"n":3},"new":null},` +
 		`{"table":"orders","key":"d","old":null,"new":{"n":4}}]}`

@@ -145,7 +145,7 @@ func TestSwitch(t *testing.T) {
 		w.crew.at[1], w.crew.at[2], w.crew.dumped = &[partitions]uint64{20, 40}, &[partitions]uint64{30, 25}, nil
 		w.crew.mu.Unlock()
 		w.has(tt.verb, w.ask(tt.verb+".balances", ""), fmt.Sprintf(`"serving":%d,`, tt.serving),
-			`"comparison":{"old":{"generation":1,"rows":{"":2}},"new":{"generation":2,"rows":{"":2}},"same":false,"sampled":2,"of":1,"differ":1,`+
+			`"rows":{"":2}},"new":{"generation":2,"positions":["0-32","1-42"],"rows":{"":2}},"same":false,"sampled":2,"of":1,"differ":1,`+
 				`"examples":[{"key":"bob","old":{"owner":"","balance":7},"new":{"owner":"","balance":8}}]}`, `"parked":[0,0]`)
 		w.crew.mu.Lock()
 		if len(w.crew.dumped) != 2 || w.crew.dumped[0] != w.crew.dumped[1] || !strings.HasPrefix(w.crew.dumped[0], "paused") {
@@ -157,6 +157,23 @@ func TestSwitch(t *testing.T) {
 		}
 	}
 	w.has("again", w.ask("switch.balances", ""), "409 no generation of balances is being built")
+}
+
+// TestSwitchFromARevisionThatIsLeft: nobody works any more on what serves, since the new build
+// has other handlers.
+func TestSwitchFromARevisionThatIsLeft(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.deposit(2, 5, "ada")
+	w.record(runner.Record{
+		Name: "balances", Serving: 1, Building: 2, Last: 2, Newest: runner.Generation{Revision: 1, Shards: 1},
+		Generations: map[uint64]runner.Generation{1: {Shards: 1}, 2: {Revision: 1, Shards: 1}},
+	})
+	w.until(func() bool { return w.now().Building == 2 })
+	w.crew.mu.Lock()
+	w.crew.standing[1] = runner.UnitStatus{State: runner.Stopped, Reason: "no node works on it any more"}
+	w.crew.mu.Unlock()
+	w.has("switch", w.ask("switch.balances", ""), `"serving":2,`, `"rows":{}},"new":{"generation":2,"positions":`, `"same":false`)
 }
 
 func TestSwitchRefuses(t *testing.T) {

@@ -65,7 +65,7 @@ func (d *Desk) compared(ctx context.Context, r *request, why string, then func(c
 	}
 	p := &pausing{desk: d, request: r, why: why, local: sink.Local(), at: map[uint32]uint64{}}
 	defer p.release(ctx)
-	comparison, parked, err := p.compare(ctx, sink, s.Record)
+	comparison, parked, err := p.compare(ctx, sink, s)
 	if err != nil {
 		return nil, err
 	}
@@ -131,8 +131,14 @@ type pausing struct {
 	paused  bool
 }
 
-func (p *pausing) compare(ctx context.Context, sink projections.Sink, rec runner.Record) (c Comparison, parked [2]int, err error) {
-	if err := p.align(ctx); err != nil {
+func (p *pausing) compare(ctx context.Context, sink projections.Sink, s runner.Status) (c Comparison, parked [2]int, err error) {
+	rec := s.Record
+	if left(s) { // it stands still for good
+		s, err = p.desk.status(ctx, s.Name)
+	} else {
+		s, err = p.align(ctx)
+	}
+	if err != nil {
 		return c, parked, err
 	}
 	for i, generation := range []uint64{rec.Serving, rec.Building} {
@@ -143,37 +149,57 @@ func (p *pausing) compare(ctx context.Context, sink projections.Sink, rec runner
 		parked[i] = len(keys)
 	}
 	if c, err = Compare(ctx, sink, p.request.projection, rec.Serving, rec.Building); err != nil {
-		err = unavailable(err)
+		return c, parked, unavailable(err)
 	}
-	return c, parked, err
+	c.Old.Positions, c.New.Positions = positionsOf(s, rec.Serving), positionsOf(s, rec.Building)
+	return c, parked, nil
+}
+
+// left reports whether what serves is of another revision than what is being built, and nobody
+// works on it any more.
+func left(s runner.Status) bool {
+	for _, g := range s.Generations {
+		if g.Generation == s.Record.Serving {
+			return g.State == runner.Stopped && g.Revision != s.Record.Generations[s.Record.Building].Revision
+		}
+	}
+	return false
+}
+
+func positionsOf(s runner.Status, generation uint64) []string {
+	for _, g := range s.Generations {
+		if g.Generation == generation {
+			return g.Positions
+		}
+	}
+	return nil
 }
 
 // align returns when all units of both generations stand still at the same positions.
-func (p *pausing) align(ctx context.Context) error {
+func (p *pausing) align(ctx context.Context) (s runner.Status, err error) {
 	partitions, err := p.desk.cfg.Describe(ctx)
 	if err != nil {
-		return err
+		return s, err
 	}
 	patience, cancel := context.WithTimeout(ctx, aligning)
 	defer cancel()
 	poll := time.NewTicker(glance)
 	defer poll.Stop()
 	for {
-		s, err := p.desk.status(patience, p.request.projection)
-		if err != nil {
-			return err
+		if s, err = p.desk.status(patience, p.request.projection); err != nil {
+			return s, err
 		}
 		missing, err := p.step(patience, s, len(partitions))
 		if err != nil || missing == "" {
-			return err
+			return s, err
 		}
 		select {
 		case <-poll.C:
 		case <-patience.Done():
 			if ctx.Err() != nil {
-				return ctx.Err()
+				return s, ctx.Err()
 			}
-			return conflict("the generations of %s have not come to the same position within %v: %s", s.Name, aligning, missing)
+			return s, conflict("the generations of %s have not come to the same position within %v: %s", s.Name, aligning, missing)
 		}
 	}
 }
