@@ -49,7 +49,7 @@ var mayImport = map[string][]string{
 	"internal/follow":             {"messages", "internal/bucket"},
 	"internal/serve":              {".", "messages"},
 	"internal/certtest":           nil,
-	"node/...":                    {".", "messages", "persistence/...", "actors", "cluster", "gateway", "feed", "projections", "sagas", "sagas/...", "internal/natsd", "internal/follow", "node/...", "internal/door", "inbox"},
+	"node/...":                    {".", "messages", "persistence/...", "actors", "cluster", "gateway", "feed", "projections/...", "sagas", "sagas/...", "internal/natsd", "internal/follow", "node/...", "internal/door", "inbox"},
 	"cmd/...":                     {"..."},
 	"examples/...":                {"..."},
 	"tests/...":                   {"..."},
