@@ -2,6 +2,7 @@ package feed_test
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -36,6 +37,18 @@ var at = time.Date(2026, 3, 14, 9, 26, 53, 589793238, time.UTC)
 func (w *world) record(to holdfast.Ref, events ...*messages.Event) {
 	w.t.Helper()
 	w.append(to, &messages.Change{CommandId: "c-1", Command: "bank.v1.Deposit", CorrelationId: "story-%1", CausationId: "ä b", Time: at.UnixNano(), User: "ada", Events: events})
+}
+
+// The page shows an event as it is.
+func TestPageShowsAnEvent(t *testing.T) {
+	page, err := os.ReadFile("../docs/wire.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := strings.NewReplacer("shop", "bank", "purse", "account", "p=2E1", "a-1", "story-%1", "story-1", "%C3%A4%20b", "c-1").Replace(wholeEvent)
+	if !strings.Contains(string(page), "```\n"+shown+"```\n") {
+		t.Errorf("docs/wire.md does not show\n%s", shown)
+	}
 }
 
 const wholeEvent = `shop.evt.purse.p=2E1.Deposited

@@ -39,8 +39,9 @@ func (l *line) PublishMsg(m *nats.Msg) error {
 		return nats.ErrReconnectBufExceeded
 	case lost:
 		return nil
+	default:
+		return l.Conn.PublishMsg(m)
 	}
-	return l.Conn.PublishMsg(m)
 }
 
 func (l *line) RequestMsgWithContext(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
@@ -67,13 +68,15 @@ func (l *line) RequestMsgWithContext(ctx context.Context, m *nats.Msg) (*nats.Ms
 			return nil, err
 		}
 		return nil, nats.ErrTimeout
+	default:
+		return l.Conn.RequestMsgWithContext(ctx, m)
 	}
-	return l.Conn.RequestMsgWithContext(ctx, m)
 }
 
 // TestEachPointOfABatch: whatever becomes of one message of a batch, the writer goes on, and
 // so does another one that is started after it was killed there.
 func TestEachPointOfABatch(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, killed := range []bool{false, true} {
 		for n := range 4 { // three events and the mark
@@ -114,6 +117,7 @@ func TestEachPointOfABatch(t *testing.T) {
 
 // TestFaults: writers come and go, two at a time, while the lines do whatever they like.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var mu sync.Mutex
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -167,6 +171,7 @@ func TestTwoWriters(t *testing.T) {
 // TestSubscribers: who only subscribes hears of each event once, when it is in the stream, also
 // when the writer has to repeat itself, and of nothing else.
 func TestSubscribers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sub, err := w.conn.SubscribeSync("shop.evt.>")
 	if err != nil {

@@ -170,6 +170,7 @@ func (f *fleet) awaitEvents(says *feed.Feed) {
 
 // TestPartitions: nodes that are cut off, and others that take over.
 func TestPartitions(t *testing.T) {
+	t.Parallel()
 	f := startFleet(t, 1)
 	a, b := f.member(0, "a"), f.member(0, "b")
 	await(t, "both partitions are held", func() bool {
@@ -192,6 +193,7 @@ func TestPartitions(t *testing.T) {
 
 // TestElections: the stream of the feed has one leader after the other.
 func TestElections(t *testing.T) {
+	t.Parallel()
 	f := startFleet(t, 3)
 	m := f.member(0, "a")
 	f.member(1, "b")

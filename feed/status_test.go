@@ -68,6 +68,18 @@ func TestLostLog(t *testing.T) {
 	await(t, "it is well again", func() bool { return status(t, f).Err == nil })
 }
 
+// TestMissingRecord: what stands before it is shown, and the reason told.
+func TestMissingRecord(t *testing.T) {
+	w := newWorld(t)
+	w.deposit("a", 2)
+	w.deposit("b", 3)
+	w.store.Put(ref("c"), nil)
+	w.store.Lose(holdfast.NewPosition(0, 3))
+	f := w.start(w.config())
+	w.awaitEvents()
+	await(t, "it says so", func() bool { return errors.Is(status(t, f).Err, holdfast.ErrCorrupt) })
+}
+
 // TestFromNow: a feed that begins may leave out what was there, but nothing that came after.
 func TestFromNow(t *testing.T) {
 	w := newWorld(t)
@@ -84,6 +96,7 @@ func TestFromNow(t *testing.T) {
 
 // TestRetention: what has gone from the stream, marks too, does not come again.
 func TestRetention(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.config()
 	c.MaxAge = time.Second
@@ -129,6 +142,7 @@ func TestDeletedStream(t *testing.T) {
 
 // TestSweep: of old marks few are kept.
 func TestSweep(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start(w.config().Sweeping(10))
 	for i := range 25 {

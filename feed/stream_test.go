@@ -50,6 +50,7 @@ func TestRetentionIsChanged(t *testing.T) {
 
 // TestMaxBytes: what is pushed out of a small stream is gone, and the feed goes on.
 func TestMaxBytes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.config()
 	c.MaxBytes = 1 << 17

@@ -24,6 +24,12 @@ var errKilled = errors.New("killed")
 // killAt executes commands until the runner is killed before a step with one of them.
 func (w *world) killAt(step, id string) {
 	w.t.Helper()
+	w.mortal(step, id)()
+}
+
+// mortal executes commands, and gives what waits until the runner is killed.
+func (w *world) mortal(step, id string) (await func()) {
+	w.t.Helper()
 	var runner atomic.Pointer[inbox.Runner]
 	killed, known := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -40,12 +46,15 @@ func (w *world) killAt(step, id string) {
 	})
 	runner.Store(r)
 	close(known)
-	select {
-	case <-killed:
-	case <-within(w.t).Done():
-		w.t.Fatalf("it does not come to %s %s", step, id)
+	return func() {
+		w.t.Helper()
+		select {
+		case <-killed:
+		case <-within(w.t).Done():
+			w.t.Fatalf("it does not come to %s %s", step, id)
+		}
+		r.Stop()
 	}
-	r.Stop()
 }
 
 // Wherever it is killed, each command has one effect and one outcome, in order.
@@ -82,9 +91,11 @@ func TestAnOutcomeStands(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
 	w.serve()
+	await := w.mortal("remove", "no")
 	w.left("account.a.OpenAccount", "o", open)
+	w.outcome("o") // what comes now is sent by this run only
 	w.left("account.a.Withdraw", "no", `{"amount":7}`)
-	w.killAt("remove", "no")
+	await()
 	if _, err := w.clerk.Send(t.Context(), holdfast.Ref{Type: "account", ID: "a"}, command(t, "Deposit", deposit), holdfast.WithID("d")); err != nil {
 		t.Fatal(err)
 	}
@@ -152,6 +163,45 @@ func TestAnAttemptThatWasInTime(t *testing.T) {
 	o := w.outcome("w")
 	if did := w.clerk.did("a"); o.Status != "" || o.Version != 3 || !slices.Equal(did, []string{"o", "d", "w"}) {
 		t.Errorf("outcome is %+v, and done is %v", o, did)
+	}
+}
+
+// When two execute at the same time, since one has not noticed yet that it is replaced, each
+// command still has one effect and one outcome, in order.
+func TestTwoAtOnce(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.serve()
+	want := map[string][]string{}
+	for i := range 30 {
+		for _, account := range []string{"a", "b", "c"} {
+			name, body := "Deposit", deposit
+			if i == 0 {
+				name, body = "OpenAccount", open
+			}
+			id := fmt.Sprintf("%s-%d", account, i)
+			w.left("account."+account+"."+name, id, body)
+			want[account] = append(want[account], id)
+		}
+	}
+	runners := []*inbox.Runner{w.run(), w.run()}
+	w.empty()
+	for _, r := range runners {
+		w.eventually(func() error { // neither is stuck with what the other has done
+			if s := r.Status(); s.Waiting > 0 {
+				return fmt.Errorf("status is %+v: %w", s, errNotYet)
+			}
+			return nil
+		})
+		r.Stop()
+	}
+	for account, ids := range want {
+		if did := w.clerk.did(account); !slices.Equal(did, ids) {
+			t.Errorf("%s did %v", account, did)
+		}
+		for _, id := range ids {
+			check(t, "outcomes of "+id, len(w.outcomes(id)), 1)
+		}
 	}
 }
 

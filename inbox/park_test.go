@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/examples/bank"
+	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
 	"github.com/holdfast-run/holdfast/inbox"
 )
 
@@ -114,6 +116,53 @@ func TestParkedUntilAnotherBegins(t *testing.T) {
 	check(t, "outcome", w.outcome("later").Version, 2)
 	w.empty()
 	w.parked(0)
+}
+
+// A command that this build does not know is parked at once, and executed by one that does.
+func TestAnotherBuild(t *testing.T) {
+	t.Parallel()
+	plain := holdfast.Define("account",
+		holdfast.Decide(func(struct{}, *bankpb.CloseAccount) (holdfast.Events, error) { return nil, nil }),
+	)
+	other := holdfast.Define("other",
+		holdfast.Decide(func(struct{}, *bankpb.CloseAccount) (holdfast.Events, error) { return nil, nil }),
+	)
+	w := setup(t)
+	w.serve()
+	w.left("account.ada.OpenAccount", "o", open)
+	w.left("account.ada.Deposit", "d", deposit)
+	for want, def := range map[string]holdfast.Definition{
+		"type account knows no command OpenAccount in this build": plain,
+		"this build knows no type account":                        other,
+	} {
+		old, err := inbox.Open(within(t), inbox.Config{
+			Context: "bank", Core: w.core, Public: w.core, Types: []holdfast.Definition{def}, Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := old.Run(inbox.RunnerConfig{Sender: w.clerk, Seats: chair{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.eventually(func() error {
+			if p := w.parked(1)[0]; !strings.Contains(p.Reason, want) {
+				return fmt.Errorf("parked is %+v: %w", p, errNotYet)
+			}
+			return nil
+		})
+		r.Stop()
+		shown, err := old.Show(within(t), ada)
+		if err != nil || shown.Data != nil || len(shown.Behind) != 1 {
+			t.Errorf("a build that does not know it shows %+v, %v", shown, err)
+		}
+	}
+	w.run()
+	w.empty()
+	w.parked(0)
+	if did := w.clerk.did("ada"); !slices.Equal(did, []string{"o", "d"}) {
+		t.Errorf("done is %v", did)
+	}
 }
 
 // A command that is skipped has an outcome that says so, and what waits behind it follows. A

@@ -165,6 +165,7 @@ func TestDuplicates(t *testing.T) {
 		t.Errorf("outcomes are of %v", refs)
 	}
 	w.left("account.a.OpenAccount", "o", open) // after all is over
+	w.left("account.b.OpenAccount", "o", open)
 	w.empty()
 	check(t, "outcomes in the end", len(w.outcomes("o")), 2)
 	check(t, "effects", len(w.clerk.did("a"))+len(w.clerk.did("b")), 2)

@@ -22,7 +22,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patient = 40 * time.Second
+const (
+	patient = 40 * time.Second
+	// attempt is how long a client waits for one answer: a server that goes gives none.
+	attempt = 5 * time.Second
+)
 
 // A chair is a seat that whoever comes holds.
 type chair struct{}
@@ -127,7 +131,9 @@ func (w *world) run(change ...func(*inbox.RunnerConfig)) *inbox.Runner {
 // leave leaves a command in the inbox, as clients do: any NATS client's publish.
 func (w *world) leave(subject, id, body string) (*jetstream.PubAck, error) {
 	m := &nats.Msg{Subject: "bank.inbox." + subject, Data: []byte(body), Header: nats.Header{"Nats-Msg-Id": {id}}}
-	return w.client.PublishMsg(within(w.t), m)
+	ctx, cancel := context.WithTimeout(context.Background(), attempt)
+	defer cancel()
+	return w.client.PublishMsg(ctx, m)
 }
 
 // left is a command that must be accepted.
@@ -155,28 +161,35 @@ type told struct {
 var errNotYet = errors.New("it has not happened yet")
 
 // outcomes gives all outcomes under an encoded command id.
-func (w *world) outcomes(id string) []told {
+func (w *world) outcomes(id string) (all []told) {
 	w.t.Helper()
-	s, err := w.client.Stream(within(w.t), "BANK_OUTCOMES")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	var all []told
-	for seq := uint64(1); ; {
-		m, err := s.GetMsg(within(w.t), seq, jetstream.WithGetMsgSubject("bank.outcome."+id))
+	w.eventually(func() (err error) {
+		all, err = w.readOutcomes(id)
+		return err
+	})
+	return all
+}
+
+func (w *world) readOutcomes(id string) (all []told, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), attempt)
+	defer cancel()
+	s, err := w.client.Stream(ctx, "BANK_OUTCOMES")
+	for seq := uint64(1); err == nil; {
+		m, err := s.GetMsg(ctx, seq, jetstream.WithGetMsgSubject("bank.outcome."+id))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return all
+			return all, nil
 		}
 		if err != nil {
-			w.t.Fatal(err)
+			return nil, err
 		}
 		o := told{Status: m.Header.Get("Nats-Service-Error-Code")}
 		if err := json.Unmarshal(m.Data, &o); err != nil {
-			w.t.Fatalf("outcome %s: %v", m.Data, err)
+			return nil, fmt.Errorf("outcome %s: %w", m.Data, err)
 		}
 		all = append(all, o)
 		seq = m.Sequence + 1
 	}
+	return nil, err
 }
 
 // outcome awaits the outcome of a command.

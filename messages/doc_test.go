@@ -97,6 +97,8 @@ func TestPageTellsTheHeaders(t *testing.T) {
 		messages.HeaderID, messages.HeaderContentType, messages.HeaderExpectedVersion, messages.HeaderCorrelationID, messages.HeaderCausationID,
 		messages.HeaderUser, messages.HeaderAsOf, messages.HeaderAsOfVersion, messages.HeaderTrace, messages.HeaderVersion, messages.HeaderPosition,
 		messages.HeaderDuplicate, messages.HeaderCommandID, messages.HeaderRef, messages.HeaderAfter,
+		messages.HeaderEventSpec, messages.HeaderEventID, messages.HeaderEventSource, messages.HeaderEventType, messages.HeaderEventTime,
+		messages.HeaderEventSubject, messages.HeaderEventContentType, messages.HeaderEventSequence, messages.HeaderEventPosition, messages.HeaderUnread,
 	} {
 		if !strings.Contains(page, "\n| `"+h+"` |") {
 			t.Errorf("docs/wire.md has no row for the header %s", h)
@@ -136,7 +138,7 @@ func TestPageTellsTheNames(t *testing.T) {
 			t.Errorf("docs/wire.md has no row %s", row)
 		}
 	}
-	shown := regexp.MustCompile(`bank\.(cmd|get|history|log|snap|inbox|accepted|outcome)\.[\w.=-]+`).FindAllString(page, -1)
+	shown := regexp.MustCompile(`bank\.(cmd|get|history|evt|log|snap|inbox|accepted|outcome)\.[\w.=-]+`).FindAllString(page, -1)
 	if len(shown) < 5 {
 		t.Errorf("docs/wire.md shows only the subjects %q", shown)
 	}

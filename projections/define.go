@@ -39,6 +39,7 @@ type Projection struct {
 	revision int
 	kv       bool
 	effects  map[string]effect
+	idle     map[recordedAs]bool // events that nobody here handles, which need not be read
 }
 
 type handler struct {
@@ -66,7 +67,7 @@ var nameForm = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
 func Define(name string, parts ...Part) *Projection {
 	p := &Projection{
 		name: name, types: map[string]holdfast.Definition{}, handlers: map[protoreflect.FullName]handler{},
-		shards: 1, effects: map[string]effect{},
+		shards: 1, effects: map[string]effect{}, idle: map[recordedAs]bool{},
 	}
 	if err := p.define(parts); err != nil {
 		panic(fmt.Sprintf("projections: %q (defined at %s): %v", name, caller(), err))
@@ -271,18 +272,19 @@ func (p *Projection) check() error {
 			return fmt.Errorf("On(%s) at %s: %w", name, h.where, err)
 		}
 	}
+	for _, t := range p.types {
+		p.findIdle(t)
+	}
 	return nil
 }
 
 // checkEvent finds that no type gives such an event, as it is read.
 func (p *Projection) checkEvent(name protoreflect.FullName) error {
 	for _, t := range p.types {
-		e, ok := t.NewEvent(string(name))
-		if !ok {
+		if _, ok := t.NewEvent(string(name)); !ok {
 			continue
 		}
-		newest, err := t.Upcast(e)
-		if err != nil || len(newest) != 1 || newest[0].ProtoReflect().Descriptor().FullName() != name {
+		if !isNewest(t, string(name)) {
 			return fmt.Errorf("the event is retired: handle what has taken its place")
 		}
 		return nil

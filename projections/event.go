@@ -3,6 +3,7 @@ package projections
 import (
 	"fmt"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -62,18 +63,41 @@ func (p *Projection) Concerns(typ string) bool { return p.every != nil || p.type
 
 // Read gives what of a record the projection handles, in order: none when it does not concern
 // it. What concerns it and cannot be read is an item with the reason. subject is the record's.
-func (p *Projection) Read(rec persistence.Record) []Item { return p.Append(rec, nil) }
+func (p *Projection) Read(rec persistence.Record) []Item { return p.Append(nil, rec, nil) }
 
-// Append is Read, behind items that there are.
-func (p *Projection) Append(rec persistence.Record, items []Item) []Item {
+// Append is Read, behind items that there are, of the keys that are mine: of all when it is
+// nil. It does not open a record of which none is.
+func (p *Projection) Append(items []Item, rec persistence.Record, mine func(key string) bool) []Item {
+	first := len(items)
+	items = p.appendAll(items, rec, mine)
+	if mine == nil || p.key == nil {
+		return items
+	}
+	kept := items[:first]
+	for _, i := range items[first:] {
+		if mine(i.Key) {
+			kept = append(kept, i)
+		}
+	}
+	return kept
+}
+
+// appendAll appends those of all keys, unless none of the record's can be mine.
+func (p *Projection) appendAll(items []Item, rec persistence.Record, mine func(key string) bool) []Item {
 	subject, err := messages.ParseSubject(rec.Subject)
 	if err != nil {
+		if mine != nil && !mine(rec.Subject) {
+			return items
+		}
 		return append(items, Item{Event: Event{ID: rec.Position.String(), Position: rec.Position, Index: -1}, Key: rec.Subject, Unread: err})
 	}
 	if !p.Concerns(subject.Type) {
 		return items
 	}
 	ref := holdfast.Ref{Type: subject.Type, ID: subject.ID.Raw()}
+	if mine != nil && p.key == nil && !mine(ref.String()) {
+		return items
+	}
 	commit, err := persistence.Open(rec.Position, rec.Body)
 	if err != nil {
 		at := Event{ID: rec.Position.String(), Ref: ref, Position: rec.Position, Index: -1, Time: rec.Time}
@@ -87,7 +111,7 @@ func (p *Projection) Append(rec persistence.Record, items []Item) []Item {
 				Name: e.Type, Time: time.Unix(0, ch.Time).UTC(), Command: ch.Command, CommandID: ch.CommandId,
 				CorrelationID: ch.CorrelationId, CausationID: ch.CausationId, User: ch.User,
 			}
-			at.ID = fmt.Sprintf("%s@%d", messages.FormatRef(subject.Type, subject.ID), at.Version)
+			at.ID = messages.FormatRef(subject.Type, subject.ID) + "@" + strconv.FormatUint(uint64(at.Version), 10)
 			items = p.append(items, at, e)
 			index++
 		}
@@ -99,6 +123,9 @@ func (p *Projection) append(items []Item, at Event, recorded *messages.Event) []
 	if p.every != nil {
 		at.Data = recorded.Data
 		return append(items, p.item(at, nil, nil))
+	}
+	if p.idle[recordedAs{at.Ref.Type, recorded.Type}] {
+		return items
 	}
 	newest, err := p.newest(at.Ref.Type, recorded)
 	if err != nil {

@@ -49,7 +49,7 @@ var mayImport = map[string][]string{
 	"internal/follow":             {"messages", "internal/bucket"},
 	"internal/serve":              {".", "messages"},
 	"internal/certtest":           nil,
-	"node/...":                    {".", "messages", "persistence/...", "actors", "cluster", "gateway", "feed", "projections", "projections/...", "sagas", "sagas/...", "internal/natsd", "internal/follow", "node/...", "internal/door", "inbox"},
+	"node/...":                    {".", "messages", "persistence/...", "actors", "cluster", "gateway", "feed", "projections/...", "sagas", "sagas/...", "internal/natsd", "internal/follow", "node/...", "internal/door", "inbox"},
 	"cmd/...":                     {"..."},
 	"examples/...":                {"..."},
 	"tests/...":                   {"..."},
@@ -80,7 +80,7 @@ var importedBy = map[string][]string{
 }
 
 var speakNATS = []string{
-	"persistence/jetstream", "gateway", "feed", "projections/...", "sagas/desk", "sagas/timers", "cluster", "node/...", "internal/natsd", "internal/bucket", "internal/follow", "internal/serve", "cmd/...", "internal/door", "inbox", "projections/desk",
+	"persistence/jetstream", "gateway", "feed", "projections/...", "sagas/desk", "sagas/timers", "cluster", "node/...", "internal/natsd", "internal/bucket", "internal/follow", "internal/serve", "cmd/...", "internal/door", "inbox", "projections/desk", "projections/kvsink",
 }
 
 // reachOut are the packages of the standard library with which a program touches the

@@ -39,11 +39,11 @@ func installNPM(t *testing.T) (folder string) {
 	t.Helper()
 	for _, tool := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("skipped: %s is not installed, so the node was not driven with the NATS client for Node.js", tool)
+			t.Skipf("skipped: %s is not installed, so nothing was tried with the NATS clients for Node.js", tool)
 		}
 	}
 	folder = t.TempDir()
-	for _, name := range []string{"package.json", "package-lock.json", "client.mjs", "reader.mjs"} {
+	for _, name := range []string{"package.json", "package-lock.json", "client.mjs", "reader.mjs", "feed.mjs"} {
 		b, err := os.ReadFile(filepath.Join("npm", name))
 		if err != nil {
 			t.Fatal(err)

@@ -82,6 +82,7 @@ func create(tb testing.TB) *Server {
 		}
 		tb.Skip("there is no PostgreSQL on this machine (Debian's package postgresql): what needs one is not tested")
 	}
+	//nolint:usetesting // it outlives the test that asked for it first
 	dir, err := os.MkdirTemp("/tmp", "holdfast-pg") // the path of a socket must be short
 	if err != nil {
 		tb.Fatal(err)

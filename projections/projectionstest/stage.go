@@ -202,7 +202,7 @@ func at(done uint64) projections.Checkpoint {
 }
 
 // moment is a time that all databases keep as it is.
-func moment(n uint64) time.Time { return time.UnixMicro(1_700_000_000_123_456 + int64(n)).UTC() }
+func moment(n uint64) time.Time { return time.UnixMicro(1_700_000_000_123_456 + int64(n%1e9)).UTC() }
 
 func place(sequence uint64) projections.Place { return projections.Place{Sequence: sequence} }
 

@@ -25,13 +25,13 @@ type faulty struct {
 	prepare error
 	commit  error
 	broken  error
-	commits int
+	poison  string // a number with which no document can be kept
 }
 
 func (f *faulty) set(prepare, commit, broken error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.prepare, f.commit, f.broken = prepare, commit, broken
+	f.prepare, f.commit, f.broken, f.poison = prepare, commit, broken, ""
 }
 
 func (f *faulty) faults() (prepare, commit, broken error) {
@@ -52,10 +52,32 @@ func (f *faulty) Commit(ctx context.Context, u projections.Unit, from, to projec
 	if commit != nil {
 		return commit
 	}
-	f.mu.Lock()
-	f.commits++
-	f.mu.Unlock()
-	return f.Sink.Commit(ctx, u, from, to, func(b projections.Batch) error { return do(breaking{b, broken}) })
+	return f.Sink.Commit(ctx, u, from, to, func(b projections.Batch) error {
+		poisoned := &poisoned{Batch: breaking{b, broken}, sink: f}
+		if err := do(poisoned); err != nil {
+			return err
+		}
+		return poisoned.err
+	})
+}
+
+// poisoned finds at its end that it cannot be.
+type poisoned struct {
+	projections.Batch
+	sink *faulty
+	err  error
+}
+
+func (p *poisoned) Change(key string, at projections.Place, f func([]byte) ([]byte, error)) error {
+	return p.Batch.Change(key, at, func(old []byte) ([]byte, error) {
+		body, err := f(old)
+		p.sink.mu.Lock()
+		defer p.sink.mu.Unlock()
+		if p.sink.poison != "" && strings.HasSuffix(string(body), p.sink.poison+"]}") {
+			p.err = errGone
+		}
+		return body, err
+	})
 }
 
 type breaking struct {

@@ -27,7 +27,7 @@ func (u *unit) try(ctx context.Context, rec Record, b batch) (time.Duration, err
 	case refused:
 		return u.refused(b, no), nil
 	}
-	return u.failed(ctx, err)
+	return u.failed(ctx, b, err)
 }
 
 func (u *unit) attempt(rec Record) *attempt {
@@ -106,17 +106,22 @@ func (u *unit) refused(b batch, no *refusal) time.Duration {
 	return refusedWait(t.count, u.lately)
 }
 
-// failed tells how long to wait after the sink has failed.
-func (u *unit) failed(ctx context.Context, err error) (time.Duration, error) {
+// failed tells how long to wait after the sink has failed. The next try is with half of the
+// batch: it may have taken too long, or be one event that the sink fails at, which then shows.
+func (u *unit) failed(ctx context.Context, b batch, err error) (time.Duration, error) {
 	if ctx.Err() != nil || errors.Is(err, projections.ErrFenced) || errors.Is(err, projections.ErrForeign) {
 		return 0, err
 	}
-	u.failures++
 	event := ""
+	if n := len(b.records); n > 1 {
+		u.until = b.records[n/2].Position.Sequence() - 1
+	} else if n == 1 {
+		event = b.items[0].ID
+	}
 	if at, ok := errors.AsType[*breakage](err); ok {
 		event = at.event
 	}
-	if u.failures > 1 {
+	if u.failures++; u.failures > 1 {
 		u.tell(Blocked, err.Error(), event)
 	}
 	return brokenWait(u.failures), nil

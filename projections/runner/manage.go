@@ -132,11 +132,12 @@ func (x *running) arrange(ctx context.Context, rec Record) error {
 			failed = errors.Join(failed, err)
 		}
 	}
-	if wanted[rec.Serving] && x.served != rec.Serving {
-		if err := x.sink.Serve(ctx, x.p, rec.Serving); err != nil {
+	if x.served != rec.Serving && rec.Serving > 0 {
+		err := x.sink.Serve(ctx, x.p, rec.Serving)
+		if err != nil && wanted[rec.Serving] {
 			return errors.Join(failed, fmt.Errorf("serve generation %d: %w", rec.Serving, err))
 		}
-		x.served = rec.Serving
+		x.served = rec.Serving // one of another build need not be here
 	}
 	return failed
 }

@@ -33,7 +33,7 @@ func (r *Register) Pause(ctx context.Context, name, reason, by string, at ...hol
 func (r *Register) Resume(ctx context.Context, name string) error {
 	return r.change(ctx, name, func(rec *Record, _ time.Time) error {
 		if rec.Paused == nil {
-			return unchanged
+			return errUnchanged
 		}
 		rec.Paused = nil
 		return nil
@@ -100,7 +100,7 @@ func (r *Register) Order(ctx context.Context, name string, o Order) (number uint
 func (r *Register) declare(ctx context.Context, name string, g Generation) error {
 	_, err := r.update(ctx, name, func(rec *Record) error {
 		if !rec.declare(g, r.config.Now().UTC()) {
-			return unchanged
+			return errUnchanged
 		}
 		return nil
 	})

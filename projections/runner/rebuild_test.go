@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/projections"
+	"github.com/holdfast-run/holdfast/projections/memory"
 	"github.com/holdfast-run/holdfast/projections/runner"
 )
 
@@ -189,7 +190,9 @@ func TestRevisions(t *testing.T) {
 	young.has("a", 2, 4, 6)
 	young.stop()
 	old = w.start("n1", nil, numbers(add))
-	old.status("the old build builds nothing", func(s runner.Status) bool { return s.Record.Serving == 2 && s.Record.Building == 0 && s.State == runner.Stopped })
+	old.status("the old build builds nothing", func(s runner.Status) bool {
+		return s.Record.Serving == 2 && s.Record.Building == 0 && s.State == runner.Stopped
+	})
 	old.stop()
 	other := w.start("n1", nil, numbers(twice, projections.Revision(1), projections.Shards(4)))
 	other.is(runner.Stopped, "begun with 1 shards, and this build has 4")
@@ -241,4 +244,44 @@ func TestOutbox(t *testing.T) {
 	n.stop()
 	m := w.start("n1", func(c *runner.Config) { c.Alone = false }, p)
 	m.is(runner.Blocked, "each node keeps it for itself")
+}
+
+// While it does not serve, a generation rests after what it has done.
+func TestRebuildRests(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n := w.start("n1", func(c *runner.Config) { c.Rest = 1e6 }, numbers(add))
+	var last holdfast.Position
+	for range 12 {
+		last = w.record("a", make([]int64, 50)...)
+	}
+	n.await(last)
+	begun := time.Now()
+	_, err := n.register.Rebuild(w.ctx(), "numbers", "me")
+	n.must(err)
+	n.status("it is rebuilding, and says how far it is", func(s runner.Status) bool {
+		return len(s.Generations) == 2 && s.Generations[1].State == runner.Rebuilding && s.Generations[1].Behind == 2
+	})
+	n.status("it is built", func(s runner.Status) bool { return len(s.Generations) == 2 && s.Generations[1].State == runner.Live })
+	if took := time.Since(begun); took < time.Second {
+		t.Errorf("it takes %v", took)
+	}
+}
+
+// A batch that a sink cannot take is tried in parts, and the event shows that it fails at.
+func TestNarrowing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	sink := &faulty{Sink: memory.New(), poison: "13"}
+	w.sink = sink
+	for i := range int64(20) {
+		w.record("a", i)
+	}
+	n := w.start("n1", nil, numbers(add))
+	s := n.status("it is blocked", func(s runner.Status) bool { return s.State == runner.Blocked && s.Event != "" })
+	if s.Event != "number/a@14" || s.Generations[0].Positions[0] != "0-13" {
+		t.Errorf("it is %+v", s)
+	}
+	sink.set(nil, nil, nil)
+	n.await(holdfast.NewPosition(0, 20))
 }

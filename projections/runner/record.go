@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -91,17 +92,11 @@ const kept = 100
 
 // clone copies what the changes below write to.
 func (r Record) clone() Record {
-	r.Generations = cloneMap(r.Generations)
+	generations := make(map[uint64]Generation, len(r.Generations)+1)
+	maps.Copy(generations, r.Generations)
+	r.Generations = generations
 	r.Dropped, r.Resets, r.Orders = slices.Clone(r.Dropped), slices.Clone(r.Resets), slices.Clone(r.Orders)
 	return r
-}
-
-func cloneMap(m map[uint64]Generation) map[uint64]Generation {
-	c := make(map[uint64]Generation, len(m)+1)
-	for n, g := range m {
-		c[n] = g
-	}
-	return c
 }
 
 // declare has a record know of a build. It reports whether that changes it: a build of a newer

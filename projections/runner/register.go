@@ -207,8 +207,8 @@ func unknown(name string) error {
 	return holdfast.Errorf(holdfast.CodeUnknown, "there is no projection %q", name)
 }
 
-// unchanged says that there is nothing to write.
-var unchanged = errors.New("unchanged")
+// errUnchanged says that there is nothing to write.
+var errUnchanged = errors.New("unchanged")
 
 // update changes a record, again until nobody else has changed it meanwhile or ctx ends. It
 // gives the record as it then is.
@@ -246,7 +246,7 @@ func (r *Register) attempt(ctx context.Context, name string, change func(*Record
 		old.revision = e.Revision()
 	}
 	rec := old.clone()
-	if err := change(&rec); errors.Is(err, unchanged) {
+	if err := change(&rec); errors.Is(err, errUnchanged) {
 		r.know(name, old, false)
 		return old.Record, nil
 	} else if err != nil {

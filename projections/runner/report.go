@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -157,10 +158,11 @@ func (s UnitStatus) differs(from UnitStatus) bool {
 func (u *unit) status(now time.Time, w *watch, m *meter) UnitStatus {
 	done := u.progress.get()
 	end, before := u.runner.ends(u.id.Partition)
-	m.read(now, done, max(end, done), before)
+	end = max(end, done, u.target.Load())
+	m.read(now, done, end, max(before, u.target.Load()))
 	s := UnitStatus{
 		Generation: u.id.Generation, Partition: u.id.Partition, Shard: u.id.Shard, Node: u.runner.config.Node,
-		Position: u.position(done).String(), Behind: max(end, done) - done, Rate: m.rate, Left: m.left,
+		Position: u.position(done).String(), Behind: end - done, Rate: math.Round(m.rate), Left: math.Ceil(m.left),
 	}
 	rec, _ := u.record()
 	t := &u.told
@@ -180,7 +182,7 @@ func (u *unit) status(now time.Time, w *watch, m *meter) UnitStatus {
 		s.Reason = fmt.Sprintf("the sink has not answered for %v", waited)
 	case t.state != "":
 		s.State, s.Reason, s.Event, s.Since = t.state, t.reason, t.event, t.since
-	case m.live:
+	case m.live && u.ready.Load():
 		s.State = Live
 	case rec.Building == u.id.Generation:
 		s.State = Rebuilding

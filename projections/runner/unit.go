@@ -36,9 +36,11 @@ type unit struct {
 	whole    batch  // that which the gatherer gave last, and what is left of it
 	left     batch
 
-	item  atomic.Int64  // the item that is handled; -1 when it is the sink's turn
-	steps atomic.Uint64 // counts the transactions
-	told  told
+	target atomic.Uint64 // where the log ended when it began
+	ready  atomic.Bool   // it has begun
+	item   atomic.Int64  // the item that is handled; -1 when it is the sink's turn
+	steps  atomic.Uint64 // counts the transactions
+	told   told
 }
 
 // What ends a following, so that another one begins at the checkpoint.
@@ -134,6 +136,12 @@ func (u *unit) begin(ctx context.Context) (err error) {
 	if err := u.reset(ctx); err != nil {
 		return err
 	}
+	target, err := u.runner.lastOf(ctx, u.id.Partition)
+	if err != nil {
+		return err
+	}
+	u.target.Store(target)
+	u.ready.Store(true)
 	u.progress.set(u.at.Done)
 	keys, err := u.sink.ParkedKeys(ctx, u.id.Projection, u.id.Generation, math.MaxInt32)
 	if err != nil {
@@ -152,19 +160,12 @@ func (u *unit) begin(ctx context.Context) (err error) {
 
 // reads gives how a record is read: without the items of other shards.
 func (u *unit) reads() func(persistence.Record, []projections.Item) []projections.Item {
-	if u.p.Shards() == 1 {
-		return u.p.Append
+	var mine func(key string) bool
+	if shards := u.p.Shards(); shards > 1 {
+		mine = func(key string) bool { return shardOf(key, shards) == u.id.Shard }
 	}
 	return func(rec persistence.Record, items []projections.Item) []projections.Item {
-		mine := len(items)
-		items = u.p.Append(rec, items)
-		for _, i := range items[mine:] {
-			if shardOf(i.Key, u.p.Shards()) == u.id.Shard {
-				items[mine] = i
-				mine++
-			}
-		}
-		return items[:mine]
+		return u.p.Append(items, rec, mine)
 	}
 }
 

@@ -86,7 +86,7 @@ func (shared) Local() bool { return false }
 
 // A world is a log in memory, a sink, and a register of its own.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	context messages.Context
 	log     *store.Store
 	sink    projections.Sink
@@ -96,7 +96,7 @@ type world struct {
 	last  uint64
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	return &world{
 		t: t, context: messages.Context(fmt.Sprintf("t%d", contexts.Add(1))), log: store.New("test"), sink: memory.New(),

@@ -74,11 +74,17 @@ func TestRefused(t *testing.T) {
 		u := prepare(t, s, rows("orders", projections.Tables(`CREATE TABLE counts (id TEXT PRIMARY KEY, n BIGINT NOT NULL CHECK (n > 0))`)), 1)
 		var n int64
 		for name, do := range map[string]func(b projections.Batch) error{
-			"check":     func(b projections.Batch) error { return add(b, "a", -1) },
-			"null":      func(b projections.Batch) error { _, err := b.Exec(`INSERT INTO counts VALUES ('a', $1)`, []any{nil}); return err },
-			"table":     func(b projections.Batch) error { _, err := b.Exec(`DELETE FROM nowhere`, nil); return err },
-			"argument":  func(b projections.Batch) error { _, err := b.Exec(`DELETE FROM counts WHERE id = $1`, nil); return err },
-			"chan":      func(b projections.Batch) error { _, err := b.Exec(`DELETE FROM counts WHERE id = $1`, []any{make(chan int)}); return err },
+			"check": func(b projections.Batch) error { return add(b, "a", -1) },
+			"null": func(b projections.Batch) error {
+				_, err := b.Exec(`INSERT INTO counts VALUES ('a', $1)`, []any{nil})
+				return err
+			},
+			"table":    func(b projections.Batch) error { _, err := b.Exec(`DELETE FROM nowhere`, nil); return err },
+			"argument": func(b projections.Batch) error { _, err := b.Exec(`DELETE FROM counts WHERE id = $1`, nil); return err },
+			"chan": func(b projections.Batch) error {
+				_, err := b.Exec(`DELETE FROM counts WHERE id = $1`, []any{make(chan int)})
+				return err
+			},
 			"few dests": func(b projections.Batch) error { _, err := b.Get(`SELECT 1, 2`, nil, []any{&n}); return err },
 			"dest":      func(b projections.Batch) error { _, err := b.Get(`SELECT 'x'`, nil, []any{&n}); return err },
 			"commit":    func(b projections.Batch) error { _, err := b.Exec(" \n commit", nil); return err },

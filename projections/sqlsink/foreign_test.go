@@ -59,7 +59,7 @@ func raw(t *testing.T, c sqlsink.Config, projection string, n int) *sql.DB {
 	return db
 }
 
-func exec(t *testing.T, db *sql.DB, statements ...string) {
+func execute(t *testing.T, db *sql.DB, statements ...string) {
 	t.Helper()
 	for _, s := range statements {
 		if _, err := db.Exec(s); err != nil {
@@ -91,7 +91,7 @@ func TestForeign(t *testing.T) {
 				t.Fatal(err)
 			}
 			db := raw(t, c, p.Name(), 1)
-			exec(t, db, fmt.Sprintf(`UPDATE holdfast_meta SET value = '%s' WHERE name = '%s'`, tt.value, tt.name))
+			execute(t, db, fmt.Sprintf(`UPDATE holdfast_meta SET value = '%s' WHERE name = '%s'`, tt.value, tt.name))
 			other := open(t, c) // which has not seen it yet
 			_, err := other.Checkpoint(within(t), u)
 			wantForeign(t, err, tt.want)
@@ -120,7 +120,7 @@ func TestForeignFile(t *testing.T) {
 	s, p := open(t, c), rows("orders", counts)
 	path := filepath.Join(c.Folder, "orders.1.db")
 	other := raw(t, c, "other", 1)
-	exec(t, other, `CREATE TABLE accounts (n INT)`)
+	execute(t, other, `CREATE TABLE accounts (n INT)`)
 	other.Close()
 	database, err := os.ReadFile(filepath.Join(c.Folder, "other.1.db"))
 	if err != nil {
@@ -159,11 +159,11 @@ func TestForeignSchema(t *testing.T) {
 	c := kinds[1].at(t)
 	s, p := open(t, c), rows("orders", counts)
 	db := raw(t, c, "orders", 1)
-	exec(t, db, `CREATE SCHEMA shop_orders_1`, `CREATE TABLE accounts (n INT)`)
+	execute(t, db, `CREATE SCHEMA shop_orders_1`, `CREATE TABLE accounts (n INT)`)
 	want := "the schema shop_orders_1 was not made for generation 1 of the projection orders (it has no holdfast_meta): rename the schema, or the projection"
 	wantForeign(t, s.Prepare(within(t), p, 1), want)
 	wantForeign(t, s.Drop(within(t), "orders", 1), want)
-	exec(t, db, `SELECT n FROM accounts`)
+	execute(t, db, `SELECT n FROM accounts`)
 
 	prepare(t, s, p, 2)
 	confusing := rows("orders_2", counts)

@@ -58,8 +58,10 @@ func open(t testing.TB, c sqlsink.Config) *sqlsink.Sink {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
 			projectionstest.Run(t, func(t testing.TB) *projectionstest.Place {
 				c := k.at(t)
 				p := &projectionstest.Place{Sink: open(t, c), Others: []projections.Sink{open(t, c), open(t, c)}}

@@ -13,9 +13,6 @@ import (
 // format counts the forms of the tables below. A build knows its own and older ones.
 const format = 1
 
-// prefix begins the names of tables that are ours.
-const prefix = "holdfast_"
-
 // schema makes the tables of ours in a generation. {…} stands for types that differ.
 const schema = `
 CREATE TABLE holdfast_meta (name {text} PRIMARY KEY, value {text} NOT NULL);

@@ -37,9 +37,9 @@ func TestServe(t *testing.T) {
 	each(t, func(t *testing.T, c sqlsink.Config) {
 		s := open(t, c)
 		one := rows("orders", projections.Tables(`CREATE TABLE a (n BIGINT)`, `CREATE TABLE b (n BIGINT)`, `INSERT INTO a VALUES (1)`, `INSERT INTO b VALUES (1)`,
-			`CREATE VIEW both AS SELECT a.n FROM a JOIN b ON a.n = b.n`))
+			`CREATE VIEW pair AS SELECT a.n FROM a JOIN b ON a.n = b.n`))
 		two := rows("orders", projections.Tables(`CREATE TABLE a (more TEXT, n BIGINT)`, `CREATE TABLE b (n BIGINT)`, `INSERT INTO a VALUES ('', 2)`, `INSERT INTO b VALUES (2)`,
-			`CREATE VIEW both AS SELECT a.n FROM a JOIN b ON a.n = b.n`, `CREATE TABLE c (n BIGINT)`))
+			`CREATE VIEW pair AS SELECT a.n FROM a JOIN b ON a.n = b.n`, `CREATE TABLE c (n BIGINT)`))
 		prepare(t, s, one, 1)
 		prepare(t, s, two, 2)
 		if err := s.Serve(within(t), one, 3); !errors.Is(err, holdfast.ErrUnavailable) {
@@ -54,7 +54,7 @@ func TestServe(t *testing.T) {
 		go func() {
 			for ctx.Err() == nil {
 				var n int
-				if err := db.QueryRow(`SELECT both.n FROM both JOIN a ON a.n = both.n`).Scan(&n); err != nil {
+				if err := db.QueryRow(`SELECT pair.n FROM pair JOIN a ON a.n = pair.n`).Scan(&n); err != nil {
 					ended <- err
 					return
 				}
@@ -78,7 +78,7 @@ func TestServe(t *testing.T) {
 				t.Fatal(err)
 			}
 			var n int
-			if err := db.QueryRow(`SELECT n FROM both`).Scan(&n); err != nil || n != 2-i%2 {
+			if err := db.QueryRow(`SELECT n FROM pair`).Scan(&n); err != nil || n != 2-i%2 {
 				t.Fatalf("after the switch to %d it is %d, %v", 2-i%2, n, err)
 			}
 		}
@@ -89,14 +89,14 @@ func TestServe(t *testing.T) {
 		if err := s.Drop(within(t), "orders", 1); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := db.Exec(`SELECT n FROM both`); err == nil {
+		if _, err := db.Exec(`SELECT n FROM pair`); err == nil {
 			t.Error("what was dropped is served")
 		}
 		if err := errors.Join(s.Drop(within(t), "orders", 1), s.Serve(within(t), two, 2)); err != nil {
 			t.Error(err)
 		}
 		var n int
-		if err := db.QueryRow(`SELECT n FROM both`).Scan(&n); err != nil || n != 2 {
+		if err := db.QueryRow(`SELECT n FROM pair`).Scan(&n); err != nil || n != 2 {
 			t.Errorf("after the drop of the other it is %d, %v", n, err)
 		}
 	})

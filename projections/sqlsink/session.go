@@ -64,36 +64,52 @@ type session struct {
 // maxStmts are how many statements a session keeps: handlers have a few each.
 const maxStmts = 256
 
-// stmt gives a kept statement, or nil where the driver keeps it, or it is one too many.
-func (s *session) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
+// A statement is one that is kept, or that the driver is given as text.
+type statement interface {
+	ExecContext(ctx context.Context, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, args ...any) (*sql.Rows, error)
+}
+
+// given is a statement as text.
+type given struct {
+	conn  *sql.Conn
+	query string
+}
+
+func (g given) ExecContext(ctx context.Context, args ...any) (sql.Result, error) {
+	return g.conn.ExecContext(ctx, g.query, args...)
+}
+
+func (g given) QueryContext(ctx context.Context, args ...any) (*sql.Rows, error) {
+	return g.conn.QueryContext(ctx, g.query, args...)
+}
+
+// statement gives one that is kept, unless the driver does that, or it is one too many.
+func (s *session) statement(ctx context.Context, query string) (statement, error) {
 	if stmt := s.stmts[query]; stmt != nil {
 		return stmt, nil
 	}
 	if !s.keep || len(s.stmts) >= maxStmts {
-		return nil, nil
+		return given{s.conn, s.note + query}, nil
 	}
 	stmt, err := s.conn.PrepareContext(ctx, query)
-	if err == nil {
-		if s.stmts == nil {
-			s.stmts = map[string]*sql.Stmt{}
-		}
-		s.stmts[query] = stmt
+	if err != nil {
+		return nil, err
 	}
-	return stmt, err
+	if s.stmts == nil {
+		s.stmts = map[string]*sql.Stmt{}
+	}
+	s.stmts[query] = stmt
+	return stmt, nil
 }
 
 // exec executes a statement, and tells how many rows it changed.
 func (s *session) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	stmt, err := s.stmt(ctx, query)
+	stmt, err := s.statement(ctx, query)
 	if err != nil {
 		return 0, err
 	}
-	var result sql.Result
-	if stmt != nil {
-		result, err = stmt.ExecContext(ctx, s.arguments(args)...)
-	} else {
-		result, err = s.conn.ExecContext(ctx, s.note+query, s.arguments(args)...)
-	}
+	result, err := stmt.ExecContext(ctx, s.arguments(args)...)
 	if err != nil {
 		return 0, err
 	}
@@ -102,16 +118,11 @@ func (s *session) exec(ctx context.Context, query string, args ...any) (int64, e
 
 // rows calls each with every row of a query, until it says that it has enough.
 func (s *session) rows(ctx context.Context, query string, args []any, each func(*sql.Rows) (more bool, err error)) error {
-	stmt, err := s.stmt(ctx, query)
+	stmt, err := s.statement(ctx, query)
 	if err != nil {
 		return err
 	}
-	var rows *sql.Rows
-	if stmt != nil {
-		rows, err = stmt.QueryContext(ctx, s.arguments(args)...)
-	} else {
-		rows, err = s.conn.QueryContext(ctx, s.note+query, s.arguments(args)...)
-	}
+	rows, err := stmt.QueryContext(ctx, s.arguments(args)...)
 	if err != nil {
 		return err
 	}
