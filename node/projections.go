@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/projections"
 	"github.com/holdfast-run/holdfast/projections/desk"
+	"github.com/holdfast-run/holdfast/projections/kvsink"
 	"github.com/holdfast-run/holdfast/projections/runner"
 	"github.com/holdfast-run/holdfast/projections/sqlsink"
 )
@@ -25,8 +26,11 @@ type readModels struct {
 	runner   *runner.Runner
 	desk     *desk.Desk
 
+	public *nats.Conn // where clients read NATS KV
+
 	mu  sync.Mutex
 	sql *sqlsink.Sink // once it was needed
+	kv  *kvsink.Sink  // as that
 }
 
 // checkProjections says what is wrong with the projections of a domain as a whole.
@@ -56,12 +60,12 @@ func (c Config) views() string {
 }
 
 // runProjections has the node take its part in keeping the projections.
-func (n *Node) runProjections(ctx context.Context, core *nats.Conn) (err error) {
+func (n *Node) runProjections(ctx context.Context, core, public *nats.Conn) (err error) {
 	c, name := n.config, messages.Context(n.config.Context)
 	if len(c.Projections) == 0 {
 		return nil
 	}
-	n.views.context = name
+	n.views.context, n.views.public = name, public
 	n.views.register, err = runner.OpenRegister(ctx, runner.RegisterConfig{Context: name, Conn: core, Replicas: c.Replicas, Log: c.Log})
 	if err != nil {
 		return err
@@ -88,7 +92,21 @@ func (c Config) called() string {
 
 // sinkOf gives where a projection is kept.
 func (n *Node) sinkOf(p *projections.Projection) (projections.Sink, error) {
-	return n.views.inSQL(n.config, messages.NewLogName(n.store.Created()))
+	log := messages.NewLogName(n.store.Created())
+	if p.InKV() {
+		return n.views.inKV(n.config, log)
+	}
+	return n.views.inSQL(n.config, log)
+}
+
+// inKV gives the one sink of all that are kept in NATS KV.
+func (v *readModels) inKV(c Config, log messages.LogName) (_ *kvsink.Sink, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.kv == nil {
+		v.kv, err = kvsink.New(kvsink.Config{Conn: v.public, Context: v.context, Log: log, Replicas: c.Replicas})
+	}
+	return v.kv, err
 }
 
 // inSQL gives the one sink of all that are kept in a SQL database.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/examples/bank"
@@ -44,6 +45,7 @@ func (c *clerks) projections() []*projections.Projection {
 		projections.Define("balances", projections.From(bank.Account), projections.On(deposited), projections.On(opened)),
 		projections.Define("statement", projections.From(bank.Account), projections.On(statement),
 			projections.Tables("CREATE TABLE lines (account TEXT NOT NULL, version BIGINT NOT NULL, amount BIGINT NOT NULL, PRIMARY KEY (account, version))")),
+		projections.Define("owners", projections.InKV(), projections.From(bank.Account), projections.On(opened)),
 	}
 }
 
@@ -56,6 +58,24 @@ func visitor(t *testing.T, n *node.Node) *nats.Conn {
 	}
 	t.Cleanup(nc.Close)
 	return nc
+}
+
+// inKV reads a document where any client can.
+func inKV(t *testing.T, nc *nats.Conn, bucket, key string) string {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv, err := js.KeyValue(t.Context(), bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := kv.Get(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(e.Value())
 }
 
 // asked sends a client's request, and gives the answer's body, or its error.
@@ -113,6 +133,9 @@ func TestProjections(t *testing.T) {
 	has(view(at), fmt.Sprintf(`{"projection":"balances","key":"a=2E1","position":"%s","value":{"owner":"Ada","balance":7}}`, at))
 	has(asked(t, nc, "demo.views", ""), `{"projection":"balances","form":"documents","where":"SQLite, file balances.db on each node","generation":1,"position":"`,
 		`{"projection":"statement","form":"rows",`, `"answers":false}`)
+	has(asked(t, nc, "demo.view.owners.a=2E1", "", "Holdfast-After", at.String()), `"value":{"owner":"Ada","balance":0}}`)
+	has(asked(t, nc, "demo.views", ""), `"where":"NATS KV, bucket demo_view_owners_1","bucket":"demo_view_owners_1"`)
+	has(inKV(t, nc, "demo_view_owners_1", "a=2E1"), `"value":{"owner":"Ada","balance":0}`)
 	has(asked(t, nc, "demo.view.balances.a-2", ""), "404 balances has nothing under the key a-2")
 	has(asked(t, nc, "demo.view.statement.a-2", ""), "404 the projection statement has no Show: read its tables")
 	has(asked(t, nc, "demo.view.balances.a-2", "", "Holdfast-After", "0-99"), "400 header Holdfast-After: 0-99 is beyond the end of this log, 0-2")
@@ -126,7 +149,7 @@ func TestProjections(t *testing.T) {
 	}
 	check(cli.ExitOK, "generation 1, serving, revision 0: live", "projections", "show", "balances")
 	check(cli.ExitOK, `{"name":"statement","state":"live"`, "projections", "--json")
-	check(cli.ExitFailure, "unknown: projection accounts is unknown: there are balances, statement", "projections", "show", "accounts")
+	check(cli.ExitFailure, "unknown: projection accounts is unknown: there are balances, owners, statement", "projections", "show", "accounts")
 	check(cli.ExitOK, "balances: generation 2 is ready", "projections", "rebuild", "balances", "--wait", "--as", "ann")
 	check(cli.ExitOK, "They are the same.", "projections", "compare", "balances")
 	check(cli.ExitOK, "generation 2 serves", "projections", "switch", "balances")
@@ -136,6 +159,7 @@ func TestProjections(t *testing.T) {
 	check(cli.ExitOK, "generation 2 is dropped", "projections", "drop", "balances")
 	check(cli.ExitOK, "They are the same.", "projections", "verify", "balances")
 	check(cli.ExitOK, "They are the same.", "projections", "verify", "statement")
+	check(cli.ExitOK, "They are the same.", "projections", "verify", "owners")
 
 	check(cli.ExitOK, "balances: pause, by ann", "projections", "pause", "balances", "--reason", "a look", "--as", "ann")
 	at = send(&bankpb.Deposit{Amount: 1}, "a.1")
