@@ -47,8 +47,10 @@ func goldenProjections(t *testing.T, name, got string) {
 
 func TestProjectionsHelp(t *testing.T) {
 	t.Parallel()
-	for _, verb := range []string{"projections", "projections show", "projections pause", "projections resume", "projections reset", "projections rebuild",
-		"projections compare", "projections switch", "projections back", "projections drop", "projections verify", "parked", "parked show", "parked retry", "parked skip"} {
+	for _, verb := range []string{
+		"projections", "projections show", "projections pause", "projections resume", "projections reset", "projections rebuild",
+		"projections compare", "projections switch", "projections back", "projections drop", "projections verify", "parked", "parked show", "parked retry", "parked skip",
+	} {
 		args := strings.Fields(verb + " --help")
 		goldenProjections(t, strings.ReplaceAll(verb, " ", "-")+".help", newTerminal(t, nil).must(args...))
 	}
