@@ -113,7 +113,7 @@ func (n *Node) run(ctx context.Context) error {
 	if err := n.runInbox(ctx, types, conns.following, conns.public); err != nil {
 		return err
 	}
-	if err := n.runProjections(ctx, conns.following); err != nil {
+	if err := n.runProjections(ctx, conns.following, conns.public); err != nil {
 		return err
 	}
 	n.gateway, err = gateway.Start(gateway.Config{
