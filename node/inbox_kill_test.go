@@ -38,11 +38,14 @@ func TestInboxKilled(t *testing.T) {
 	c := config(t)
 	b := startBand(t, c)
 	ctx := within(t, 2*time.Minute)
-	const commands, kills = 90, 3
+	const commands, kills, refused = 90, 3, 5
 	for i := range commands {
 		id, command, body := fmt.Sprint("c-", i), "Deposit", `{"amount":1}`
-		if i == 0 {
+		switch {
+		case i == 0:
 			command, body = "OpenAccount", `{"owner":"Ada"}`
+		case i%refused == 0:
+			command, body = "Withdraw", `{"amount":1000000}`
 		}
 		if i%(commands/kills) == commands/kills/2 {
 			b.mortals[0].kill()
@@ -68,9 +71,13 @@ func TestInboxKilled(t *testing.T) {
 	for {
 		told, err := outcomes(ctx, c.Data)
 		if err == nil && len(told) == commands {
-			for subject, n := range told {
-				if n != 1 {
-					t.Errorf("there are %d outcomes on %s", n, subject)
+			for i := range commands {
+				want := ""
+				if i > 0 && i%refused == 0 {
+					want = "422"
+				}
+				if got := told[fmt.Sprint("demo.outcome.c-", i)]; len(got) != 1 || got[0] != want {
+					t.Errorf("the outcomes of command %d are %q, want %q", i, got, want)
 				}
 			}
 			break
@@ -81,21 +88,25 @@ func TestInboxKilled(t *testing.T) {
 			t.Fatalf("%d of %d have an outcome: %v", len(told), commands, err)
 		}
 	}
-	balance(t, n, commands-1)
+	balance(t, n, commands-commands/refused)
 }
 
-// outcomes counts those that there are on each subject.
-func outcomes(ctx context.Context, data string) (told map[string]uint64, err error) {
+// outcomes gives the statuses of all that there are, by their subjects.
+func outcomes(ctx context.Context, data string) (told map[string][]string, err error) {
+	told = map[string][]string{}
 	err = asAdmin(ctx, data, func(ctx context.Context, js jetstream.JetStream) error {
 		s, err := js.Stream(ctx, "DEMO_OUTCOMES")
 		if err != nil {
 			return err
 		}
-		info, err := s.Info(ctx, jetstream.WithSubjectFilter("demo.outcome.>"))
-		if err == nil {
-			told = info.State.Subjects
+		for seq := range s.CachedInfo().State.Msgs { // of which none is removed
+			m, err := s.GetMsg(ctx, seq+1)
+			if err != nil {
+				return err
+			}
+			told[m.Subject] = append(told[m.Subject], m.Header.Get("Nats-Service-Error-Code"))
 		}
-		return err
+		return nil
 	})
 	return told, err
 }
