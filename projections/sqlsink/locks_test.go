@@ -170,3 +170,25 @@ func TestGuests(t *testing.T) {
 		ended.Wait()
 	})
 }
+
+// TestAbandoned: a statement that nobody waits for any more keeps no lock.
+func TestAbandoned(t *testing.T) {
+	t.Parallel()
+	c := kinds[1].at(t)
+	s := open(t, c)
+	u := prepare(t, s, rows("orders", counts), 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	err := s.Commit(ctx, u, projections.Checkpoint{}, projections.Checkpoint{Done: 1}, func(b projections.Batch) error {
+		_, err := b.Exec(`SELECT pg_sleep(60)`, nil)
+		return err
+	})
+	if !errors.Is(err, holdfast.ErrUnavailable) {
+		t.Errorf("it returned %v", err)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := s.Commit(ctx, u, projections.Checkpoint{}, projections.Checkpoint{Done: 1}, func(b projections.Batch) error { return add(b, "a", 1) }); err != nil {
+		t.Errorf("the next one: %v", err)
+	}
+}
