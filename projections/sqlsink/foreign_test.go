@@ -33,10 +33,12 @@ func TestConfig(t *testing.T) {
 		{sqlsink.Config{Context: "shop", Log: log}, "Folder: name a folder"},
 		{sqlsink.Config{Context: "shop", Log: log, Folder: folder, URL: "postgres://x"}, "URL: there is a Folder, too"},
 		{sqlsink.Config{Context: "shop", Log: log, Folder: filepath.Join(file, "x")}, "Folder: mkdir"},
-		{sqlsink.Config{Context: "shop", Log: log, URL: "postgres://host:port/x"}, "URL: want one like postgres://user:password@host:5432/database"},
+		{sqlsink.Config{Context: "shop", Log: log, URL: "postgres://me:secret@host:port/x"}, "URL: want one like postgres://user:password@host:5432/database"},
 	} {
 		if _, err := sqlsink.Open(tt.c); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%+v: %v, want %s", tt.c, err, tt.want)
+		} else if strings.Contains(err.Error(), "secret") {
+			t.Errorf("it tells the password: %v", err)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/holdfast-run/holdfast/projections"
@@ -24,7 +25,7 @@ type schemas struct {
 	config Config
 	// Generations share connections, of which a server has a hundred or so. Each batch in which
 	// a handler hangs has one.
-	writers, readers *sql.DB
+	writers, readers, guests *sql.DB
 }
 
 var postgresDialect = &dialect{
@@ -61,7 +62,11 @@ func openPostgres(c Config) (*schemas, error) {
 	set("application_name", "holdfast "+string(c.Context))
 	set("idle_in_transaction_session_timeout", "15s") // of a handler that hangs: others may need its locks
 	set("lock_timeout", "10s")
-	return &schemas{config: c, writers: connectPostgres(conn, 32), readers: connectPostgres(conn, 8)}, nil
+	// What nobody waits for any more is ended on the server, too, with its locks.
+	conn.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: time.Second}
+	}
+	return &schemas{config: c, writers: connectPostgres(conn, 32), readers: connectPostgres(conn, 4), guests: connectPostgres(conn, 8)}, nil
 }
 
 func connectPostgres(c *pgx.ConnConfig, most int) *sql.DB {
@@ -75,6 +80,7 @@ func connectPostgres(c *pgx.ConnConfig, most int) *sql.DB {
 func (s *schemas) close() {
 	s.writers.Close()
 	s.readers.Close()
+	s.guests.Close()
 }
 
 // in gives the generation in a schema, the names of which are then the plain ones.
@@ -83,7 +89,7 @@ func (s *schemas) in(schema string) *generation {
 	return &generation{
 		dialect: postgresDialect, note: "/* " + schema + " */ ",
 		begin: "BEGIN" + path, read: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" + path,
-		writers: connections{s.writers}, readers: s.readers,
+		writers: connections{s.writers}, readers: s.readers, guests: s.guests,
 		present: func() bool { return true }, close: func() {},
 	}
 }
@@ -149,7 +155,7 @@ func (s *schemas) look(ctx context.Context, ses *session, at place) (projections
 
 func (s *schemas) open(ctx context.Context, at place) (*generation, error) {
 	g := s.in(s.schema(at))
-	err := g.view(ctx, func(ses *session) (err error) {
+	err := g.view(ctx, g.readers, func(ses *session) (err error) {
 		if g.form, err = s.look(ctx, ses, at); err == nil && g.form == "" {
 			err = errAbsent
 		}

@@ -193,12 +193,13 @@ func (f *files) open(ctx context.Context, at place) (*generation, error) {
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	r, err := connect(path, "rw", reads, 4)
-	if err != nil {
+	r, err1 := connect(path, "rw", reads, 2)
+	guests, err2 := connect(path, "rw", reads, 8)
+	if err := errors.Join(err1, err2); err != nil {
 		w.Close()
 		return nil, unavailable(err)
 	}
-	g := &generation{dialect: sqliteDialect, begin: writing, read: "BEGIN", form: form, readers: r}
+	g := &generation{dialect: sqliteDialect, begin: writing, read: "BEGIN", form: form, readers: r, guests: guests}
 	writer := newWriter(w)
 	g.writers = writer
 	g.present = func() bool {
@@ -208,6 +209,7 @@ func (f *files) open(ctx context.Context, at place) (*generation, error) {
 	g.close = func() {
 		writer.close()
 		r.Close()
+		guests.Close()
 	}
 	return g, nil
 }
