@@ -98,7 +98,7 @@ func (c *client) awaitBuilt(ctx context.Context, name string, number uint64) (pr
 		case ok && g.State == "live":
 			c.progress("")
 			return a, nil
-		case ok && g.State == "stopped":
+		case ok && g.State == "stopped" && len(g.Units) > 0: // else nobody has begun yet
 			return a, fmt.Errorf("%s: generation %d is stopped: %s", name, number, g.Reason)
 		}
 		text := fmt.Sprintf("%s: generation %d: %s", name, number, g.sentence())

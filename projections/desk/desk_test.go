@@ -192,7 +192,12 @@ func TestSwitchRefuses(t *testing.T) {
 		set(2, s)
 		w.has("switch", w.ask("switch.balances", ""), want)
 	}
+	set(2, runner.UnitStatus{State: runner.Paused}) // as it was a moment ago
+	asked := make(chan string, 1)
+	go func() { asked <- w.ask("compare.balances", "") }()
+	w.until(func() bool { w.crew.mu.Lock(); defer w.crew.mu.Unlock(); return w.crew.asked > 20 })
 	set(2, runner.UnitStatus{})
+	w.has("ready in the end", <-asked, `"same":true`)
 	set(1, runner.UnitStatus{State: runner.Stopped, Reason: "it is foreign"})
 	w.has("what serves is stopped", w.ask("switch.balances", ""), "409 generation 1 of balances is stopped: it is foreign")
 	set(1, runner.UnitStatus{})

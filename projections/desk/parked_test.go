@@ -108,6 +108,7 @@ func TestParkedUnread(t *testing.T) {
 func TestParkedUnreached(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
+	w.ask("rebuild.balances", "")
 	w.crew.away = errors.New("the database is gone")
 	w.has("all", w.ask("parked", ""), `{"parked":[],"unreached":[{"projection":"balances","reason":"unavailable: the database is gone"}]}`)
 	w.has("one", w.ask("parked.balances", ""), "503 the database is gone")

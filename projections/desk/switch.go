@@ -17,6 +17,10 @@ const (
 	aligning = 30 * time.Second
 	// glance is how often it is looked whether they have.
 	glance = 20 * time.Millisecond
+	// recovering is how long a generation may take that is but nearly ready: that is so many
+	// commits behind at the most.
+	recovering = 3 * time.Second
+	nearly     = 100
 	// releasing is how long it is tried to end the pause.
 	releasing = 5 * time.Second
 )
@@ -52,16 +56,13 @@ func (d *Desk) switchOver(ctx context.Context, r *request) (any, error) {
 // compared compares what serves with what is being built, both paused at the same position,
 // and does then what is to be done there.
 func (d *Desk) compared(ctx context.Context, r *request, why string, then func(context.Context) error) (any, error) {
-	s, err := d.status(ctx, r.projection)
+	s, err := d.ready(ctx, r.projection)
 	if err != nil {
 		return nil, err
 	}
 	_, sink, err := d.cfg.Runner.Sink(r.projection)
 	if err != nil {
 		return nil, unavailable(err)
-	}
-	if err := ready(s); err != nil {
-		return nil, err
 	}
 	p := &pausing{desk: d, request: r, why: why, local: sink.Local(), at: map[uint32]uint64{}}
 	defer p.release(ctx)
@@ -86,24 +87,51 @@ func unavailable(err error) error {
 	return holdfast.Errorf(holdfast.CodeUnavailable, "%w", err)
 }
 
-// ready says why what is being built cannot be compared with what serves.
-func ready(s runner.Status) error {
+// ready gives how a projection stands of which a generation has been built, or says why that
+// cannot be compared with what serves.
+func (d *Desk) ready(ctx context.Context, name string) (runner.Status, error) {
+	moments, cancel := context.WithTimeout(ctx, recovering)
+	defer cancel()
+	poll := time.NewTicker(glance)
+	defer poll.Stop()
+	for {
+		s, err := d.status(ctx, name)
+		if err != nil {
+			return s, err
+		}
+		soon, err := readiness(s)
+		if err == nil || !soon {
+			return s, err
+		}
+		select {
+		case <-poll.C:
+		case <-moments.Done():
+			return s, err
+		}
+	}
+}
+
+// readiness says why what is being built is not ready, and whether it may be in moments.
+func readiness(s runner.Status) (soon bool, err error) {
 	rec := s.Record
 	switch {
 	case rec.Building == 0:
-		return conflict("no generation of %s is being built: rebuild it first", s.Name)
+		return false, conflict("no generation of %s is being built: rebuild it first", s.Name)
 	case rec.Paused != nil:
-		return conflict("%s is paused by %s (%s): resume it first", s.Name, cmp.Or(rec.Paused.By, "somebody"), rec.Paused.Reason)
+		return false, conflict("%s is paused by %s (%s): resume it first", s.Name, cmp.Or(rec.Paused.By, "somebody"), rec.Paused.Reason)
 	}
 	for _, g := range s.Generations {
-		if g.Generation == rec.Building && g.State == runner.Live {
-			return nil
+		if g.Generation != rec.Building {
+			continue
 		}
-		if g.Generation == rec.Building {
-			return conflict("generation %d of %s is not ready: %s", g.Generation, s.Name, standing(g))
+		if g.State == runner.Live {
+			return false, nil
 		}
+		// It has been paused until just now, perhaps.
+		soon := g.State == runner.Paused || g.State == runner.Rebuilding && g.Behind < nearly
+		return soon, conflict("generation %d of %s is not ready: %s", g.Generation, s.Name, standing(g))
 	}
-	return conflict("generation %d of %s is not ready: nobody works on it yet", rec.Building, s.Name)
+	return false, conflict("generation %d of %s is not ready: nobody works on it yet", rec.Building, s.Name)
 }
 
 // standing tells how a generation stands, for people.
