@@ -194,6 +194,7 @@ func TestFollowOverRestarts(t *testing.T) {
 
 // TestFollowOverABrokenLine, and over one that is silent without being broken.
 func TestFollowOverABrokenLine(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 1, func(c *natsd.Config) { c.Listen, c.RelaxedSync = "127.0.0.1:0", true })
 	c := startCrowd(t, s.open(t, jetstream.Config{Context: "line"}), "w", 10_000)
 	proxy := persistencetest.NewProxy(t, s.address(t))

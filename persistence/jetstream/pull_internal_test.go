@@ -140,6 +140,7 @@ func TestPullAsksAhead(t *testing.T) {
 
 // TestPullHears at once that its consumer is gone.
 func TestPullHears(t *testing.T) {
+	t.Parallel()
 	r, _ := begun(t, "real.log.0.>", 1)
 	r.mustRead(t, 1)
 	heard := func(quiet time.Duration) error {

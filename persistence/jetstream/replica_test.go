@@ -34,6 +34,7 @@ var onReplicas = []struct {
 }
 
 func TestReplicas(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 3)
 	for _, c := range onReplicas {
 		t.Run(c.name, func(t *testing.T) { c.test(t, s) })
@@ -286,6 +287,7 @@ func testReplicaGoes(t *testing.T, s *servers) {
 
 // TestReplicaIsMoved has a replica be moved to another server while it is read.
 func TestReplicaIsMoved(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 4, func(c *natsd.Config) { c.RelaxedSync = true })
 	cfg := jetstream.Config{Context: "moved", Replicas: 3}
 	store := s.open(t, cfg)
@@ -317,6 +319,7 @@ func TestReplicaIsMoved(t *testing.T) {
 
 // TestScanEndsWithoutAMajority has two of three servers stop in the midst of a scan.
 func TestScanEndsWithoutAMajority(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 3, func(c *natsd.Config) { c.RelaxedSync = true })
 	cfg := jetstream.Config{Context: "alone", ReadTimeout: quick}
 	store := s.open(t, cfg)

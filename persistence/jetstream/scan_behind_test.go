@@ -16,6 +16,7 @@ import (
 // TestScanWhileAReplicaCatchesUp scans for a commit that one of the servers does not have
 // yet: a scan gives it, or says that it cannot, whichever server it reads from.
 func TestScanWhileAReplicaCatchesUp(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 3)
 	store := s.open(t, jetstream.Config{Context: "behind", Read: []*nats.Conn{s.connect(t, 0), s.connect(t, 1)}})
 	lead(t, s, streams(t, s), "BEHIND_LOG_0", s.list[2].Config().DataDir)

@@ -33,6 +33,7 @@ func TestSweep(t *testing.T) {
 
 // TestSweepOfWhatIsLeft: a Run sweeps what one before it handled, and had no time to.
 func TestSweepOfWhatIsLeft(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 1)
 	cfg := timers.Config{}.Hurry(long, hurry) // the first sweep is after a second
 	cfg.Conn = s.connect(t, 0)
@@ -55,6 +56,7 @@ func TestSweepOfWhatIsLeft(t *testing.T) {
 // TestSweepTakesOnlyWhatIsHandled: of many timers some fail, some are slow, and two Runs
 // begin and end; no timer is gone before a handle has returned nil.
 func TestSweepTakesOnlyWhatIsHandled(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{1, 3} {
 		t.Run(fmt.Sprintf("servers=%d", n), func(t *testing.T) {
 			s := startServers(t, n)
@@ -115,6 +117,7 @@ func TestSweepTakesOnlyWhatIsHandled(t *testing.T) {
 // TestPoisonIsSweptAround: timers that always fail go behind the others that are handled,
 // again and again, so that the stream does not grow for them; and they keep their pauses.
 func TestPoisonIsSweptAround(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 1)
 	all := s.open(t, timers.Config{}.Hurry(quick, hurry))
 	const rest = 8 * hurry // the longest
