@@ -109,6 +109,7 @@ func TestSweepTakesOnlyWhatIsHandled(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			start(t, s.open(t, cfg), handle) // on a busy machine the last one may have ended without
 			s.awaitSwept(t, 0)
 		})
 	}
@@ -117,9 +118,9 @@ func TestSweepTakesOnlyWhatIsHandled(t *testing.T) {
 // TestPoisonIsSweptAround: timers that always fail go behind the others that are handled,
 // again and again, so that the stream does not grow for them; and they keep their pauses.
 func TestPoisonIsSweptAround(t *testing.T) {
-	t.Parallel()
 	s := startServers(t, 1)
-	all := s.open(t, timers.Config{}.Hurry(quick, hurry))
+	// What a busy machine is slow to handle must not be handed out again meanwhile.
+	all := s.open(t, timers.Config{}.Hurry(3*quick, hurry))
 	const rest = 8 * hurry // the longest
 	var good, bad, hasty atomic.Int64
 	var mu sync.Mutex
