@@ -2,8 +2,8 @@ package timers_test
 
 import (
 	"context"
-	"flag"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"slices"
