@@ -11,9 +11,13 @@ import (
 	"github.com/holdfast-run/holdfast/persistence/persistencetest"
 )
 
-// conform runs the suite on the servers, one context after the other.
+// conform runs the suite on the servers, one context after the other. Where it is run for the
+// sake of the race detector, a part of the commits shows as much.
 func conform(t *testing.T, s *servers, many int, adapt func(*persistencetest.Log, jetstream.Config)) {
 	t.Helper()
+	if testing.Short() {
+		many = min(many, 300) // more than one load asks for at a time
+	}
 	n := 0
 	persistencetest.Run(t, func(t testing.TB) *persistencetest.Log {
 		n++

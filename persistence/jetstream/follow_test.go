@@ -208,7 +208,8 @@ func TestFollowOverABrokenLine(t *testing.T) {
 		c.await(t, 50)
 		f.Next(t, 100)
 		lose()
-		c.await(t, 4000) // for longer than it takes to miss it
+		<-time.After(2 * time.Second) // for longer than it takes to miss it
+		c.await(t, 50)
 		proxy.Break()
 	}
 	c.await(t, 50)

@@ -142,7 +142,7 @@ func testEachReplica(t *testing.T, s *servers) {
 		}
 	}
 	left, js := 1, streams(t, s)
-	for deadline := time.Now().Add(10 * time.Second); left > 0 && time.Now().Before(deadline); { // not all are gone at once
+	for deadline := time.Now().Add(time.Minute); left > 0 && time.Now().Before(deadline); { // not all are gone at once
 		info, err := streamInfo(t.Context(), js, "EACH_LOG_0")
 		if err != nil {
 			t.Fatal(err)
