@@ -189,13 +189,8 @@ func (c connections) take(ctx context.Context) (*session, error) {
 	return &session{dialect: postgresDialect, conn: conn}, nil
 }
 
-func (c connections) give(s *session, sound bool) {
-	if !sound {
-		s.discard()
-		return
-	}
-	s.conn.Close()
-}
+// give leaves it to the driver to find that a connection has ended, or is in a transaction.
+func (c connections) give(s *session, _ bool) { s.conn.Close() }
 
 // postgresBroken tells by the class of a code what is the database's fault: the connection, the
 // transaction (a deadlock, too), its resources, its settings, an operator, the system. So is
