@@ -228,7 +228,7 @@ func TestPrepareBusy(t *testing.T) {
 	s, p := open(t, c), rows("orders", counts)
 	other := raw(t, c, "orders", 1)
 	other.SetMaxOpenConns(1)
-	execute(t, other, `BEGIN EXCLUSIVE`)
+	execute(t, other, `BEGIN`, `SELECT * FROM sqlite_schema`)
 	prepared := make(chan error, 1)
 	go func() { prepared <- s.Prepare(within(t), p, 1) }()
 	select {
