@@ -17,7 +17,7 @@ build: ## the programs, into bin/
 
 .PHONY: test
 test: ## all tests
-	go test ./...
+	.ci/run tests
 
 .PHONY: race
 race: ## the tests of what is concurrent, under the race detector
@@ -55,6 +55,7 @@ chaos: ## RUNS=10 runs of a minute on each stage, from SEED=1 on, and their proo
 .PHONY: kills
 kills: ## a node is killed at every point of a checkout, and 10,000 transfers add up
 	go test ./node -run '^TestKilled|^TestTransfers$$' -v -timeout 2h -args -kills=0 -transfers=10000
+	go test ./tests -run '^TestKillUnderLoad$$' -v -args -kill.rounds=20
 	go test ./examples/shop -run AnyWorld -v -timeout 1h -args -runs=100000 -orders=1
 
 .PHONY: bench

@@ -53,6 +53,8 @@ const (
 	CodeUnavailable Code = "unavailable"
 	// CodeUncertain: it may or may not have been executed. Retry with the same id.
 	CodeUncertain Code = "uncertain"
+	// CodeBehind: a read model has not come as far as was asked for. Ask again.
+	CodeBehind Code = "behind"
 	// CodeCorrupt: the aggregate's log has a gap, was altered or cannot be read. That
 	// aggregate stands still until an operator has looked; the others go on.
 	CodeCorrupt Code = "corrupt"
@@ -79,6 +81,7 @@ var (
 	ErrOverloaded  = &Error{Code: CodeOverloaded}
 	ErrUnavailable = &Error{Code: CodeUnavailable}
 	ErrUncertain   = &Error{Code: CodeUncertain}
+	ErrBehind      = &Error{Code: CodeBehind}
 	ErrCorrupt     = &Error{Code: CodeCorrupt}
 	ErrInternal    = &Error{Code: CodeInternal}
 )

@@ -106,7 +106,7 @@ func (a *aggregate) perform(ctx actor.Context, effect Effect) {
 		h.background(func(ctx context.Context) { a.tell(a.load(ctx, f.Snapshot)) })
 	case Find:
 		h.background(func(ctx context.Context) {
-			first, err := find(ctx, h.store, f.Request, Window)
+			first, err := find(ctx, h.store, f, Window)
 			a.tell(&found{f.Request, first, err})
 		})
 	case *Save:
@@ -158,12 +158,20 @@ func (a *aggregate) ignored(reason error) {
 // find looks a request's command id up among the window of the last commands in the log, or
 // all those since it may have been sent first. The receipt is nil when it is not there, and a
 // duplicate when another command was recorded with it.
-func find(ctx context.Context, log persistence.Reader, r *Request, window int) (*holdfast.Receipt, error) {
-	seen := 0
+//
+// Who led the log until a moment ago may answer with an older end than it has. That the id is
+// not there is believed of a log that reaches the head on which the next append depends: of
+// what came since, that append hears as a conflict.
+func find(ctx context.Context, log persistence.Reader, f Find, window int) (*holdfast.Receipt, error) {
+	r, reached, seen := f.Request, f.From.Position.IsZero(), 0
 	for c, err := range log.Backwards(ctx, r.Ref, 0) {
 		if err != nil {
 			return nil, err
 		}
+		if !reached && c.Position.Before(f.From.Position) {
+			break
+		}
+		reached = true
 		version := holdfast.Version(c.FirstVersion) - 1
 		var first *holdfast.Receipt
 		for _, ch := range c.Changes {
@@ -186,5 +194,13 @@ func find(ctx context.Context, log persistence.Reader, r *Request, window int) (
 			break
 		}
 	}
+	if !reached {
+		return nil, behind(r.Ref, f.From)
+	}
 	return nil, nil
+}
+
+// behind says that what was read of a log ends before the head that it is known to have.
+func behind(ref holdfast.Ref, head persistence.Head) error {
+	return holdfast.Errorf(holdfast.CodeUnavailable, "%s was read from a server that lags behind the commit at %s: send it again", ref, head.Position)
 }

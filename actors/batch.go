@@ -71,7 +71,7 @@ func (e *Engine) take(b *batch, r *Request) bool {
 	if e.recent.has(r.print, r.checked) || r.checked == 0 && !r.Once.IsZero() && !r.Once.After(e.recent.lost) {
 		r.checked = e.recent.total
 		e.finding++
-		e.do(Find{r})
+		e.do(Find{r, e.head})
 		return true
 	}
 	if r.Expected != nil && *r.Expected != b.version {

@@ -56,7 +56,7 @@ func (d *Driver) run(e *Engine) (answered bool) {
 			case Load:
 				e.Loaded(d.load(e, f.Snapshot))
 			case Find:
-				first, err := find(context.Background(), d.Store, f.Request, cmp.Or(d.Window, Window))
+				first, err := find(context.Background(), d.Store, f, cmp.Or(d.Window, Window))
 				e.Found(f.Request, first, err)
 			case *Save:
 				d.save(e, f)

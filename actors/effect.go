@@ -29,7 +29,11 @@ type (
 		Changes []*messages.Change
 	}
 	// Find: look the request's command id up in the log, and call Found.
-	Find struct{ *Request }
+	Find struct {
+		*Request
+		// From is the head that the log is known to have: what is read must reach it.
+		From persistence.Head
+	}
 	// Save: keep a snapshot. Nothing comes of it.
 	Save struct {
 		Head   persistence.Head

@@ -214,6 +214,9 @@ func (e *Engine) Loaded(l persistence.Loaded, err error) {
 	if e.phase != phaseLoading {
 		return
 	}
+	if err == nil && l.Head.Position.Before(e.head.Position) {
+		err = behind(e.ref, e.head) // from there, what is in doubt would seem settled
+	}
 	if err == nil {
 		err = e.rebuild(l)
 	}

@@ -63,9 +63,10 @@ type stage struct {
 	names    map[*actors.Request]string
 	pending  *actors.Append
 	last     *actors.Append // the one before
-	finds    []*actors.Request
+	finds    []actors.Find
 	passed   []*actors.Request
 	snapshot bool // the last load may use one
+	lag      int
 	out      bytes.Buffer
 }
 
@@ -121,7 +122,7 @@ func (s *stage) call(words []string) {
 	case "appended":
 		s.appended(args)
 	case "found":
-		r := s.finds[0]
+		f, r := s.finds[0], s.finds[0].Request
 		s.finds = s.finds[1:]
 		if len(args) > 0 && args[0] == "nothing" { // the fingerprint was another id's
 			s.engine.Found(r, nil, nil)
@@ -131,10 +132,12 @@ func (s *stage) call(words []string) {
 			s.engine.Found(r, nil, failure(args[0]))
 			return
 		}
-		first, err := actors.FindForTest(context.Background(), s.store, r, actors.Window)
+		first, err := actors.FindForTest(context.Background(), s.log(), f, actors.Window)
 		s.engine.Found(r, first, err)
 	case "elsewhere": // another writer commits
 		s.elsewhere(s.request(args))
+	case "lag": // lag N: of the log's last commits, who is asked knows nothing
+		s.lag, _ = strconv.Atoi(args[0])
 	case "crowd": // crowd N at=SECONDS: many others deposit
 		s.crowd(args)
 	case "ghost": // the append that was in doubt arrives after all
@@ -207,7 +210,7 @@ func (s *stage) loaded(args []string) {
 	if s.snapshot {
 		fingerprint = ledgerType.Fingerprint()
 	}
-	l, err := s.store.Load(context.Background(), s.ref, fingerprint)
+	l, err := s.log().Load(context.Background(), s.ref, fingerprint)
 	s.engine.Loaded(l, err)
 }
 
@@ -269,7 +272,7 @@ func (s *stage) show(e actors.Effect) {
 			fmt.Fprintf(&s.out, "ignored: %v\n", f.Ignored)
 		}
 	case actors.Find:
-		s.finds = append(s.finds, f.Request)
+		s.finds = append(s.finds, f)
 		fmt.Fprintf(&s.out, "find %s\n", s.names[f.Request])
 	case *actors.Append:
 		s.pending = f

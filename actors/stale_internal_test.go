@@ -129,7 +129,7 @@ func TestFindStopsAtTheWindow(t *testing.T) {
 	for id, there := range map[string]bool{"0": false, "1": true, "1024": true} {
 		r := &Request{Ref: ref, Command: &emptypb.Empty{}}
 		r.Meta.ID = id
-		first, err := find(context.Background(), store, r, Window)
+		first, err := find(context.Background(), store, Find{r, head}, Window)
 		if err != nil || (first != nil) != there {
 			t.Errorf("id %s: found %v, want %v: %v", id, first != nil, there, err)
 		}

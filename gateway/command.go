@@ -3,8 +3,6 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"slices"
-	"strings"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/serve"
@@ -13,12 +11,12 @@ import (
 
 // command has a command executed.
 func (g *Gateway) command(ctx context.Context, r *request) (serve.Answer, error) {
-	c, ok := newCommand(r.def, r.subject.Name)
+	c, ok := serve.NewCommand(r.def, r.subject.Name)
 	if !ok {
 		return serve.Answer{}, holdfast.Errorf(holdfast.CodeUnknown, "type %s knows no command %s: there are %s",
-			r.subject.Type, r.subject.Name, cmp.Or(commands(r.def), "none for clients"))
+			r.subject.Type, r.subject.Name, cmp.Or(serve.Commands(r.def), "none for clients"))
 	}
-	if err := decode(r.Body, c, r.header.Protobuf); err != nil {
+	if err := serve.Decode(r.Body, c, r.header.Protobuf); err != nil {
 		return serve.Answer{}, err
 	}
 	meta := g.requests.Meta(r.header, r.At)
@@ -31,21 +29,6 @@ func (g *Gateway) command(ctx context.Context, r *request) (serve.Answer, error)
 		return serve.Answer{}, serve.Unsettled(ctx, err, meta.ID)
 	}
 	return g.receipt(r, done)
-}
-
-// newCommand makes an empty command that clients may send. What nodes and operators tell a
-// saga is none.
-func newCommand(def holdfast.Definition, name string) (holdfast.Command, bool) {
-	c, ok := def.NewCommand(name)
-	return c, ok && !messages.Own(c)
-}
-
-// commands are the names of those that clients may send, for people.
-func commands(def holdfast.Definition) string {
-	return strings.Join(slices.DeleteFunc(def.Commands(), func(name string) bool {
-		_, ok := newCommand(def, name)
-		return !ok
-	}), ", ")
 }
 
 func (g *Gateway) receipt(r *request, done holdfast.Receipt) (serve.Answer, error) {

@@ -44,6 +44,8 @@ type Config struct {
 	Viewer holdfast.Viewer
 	// Reader reads the log, for the past and the history.
 	Reader persistence.Reader
+	// Views are the read models that clients may query; nil when there are none.
+	Views Views
 
 	// MaxInFlight is how many requests may be under way; default 4,096.
 	MaxInFlight int

@@ -30,8 +30,12 @@ type Gateway struct {
 	names     string // of the types, for people
 	endpoints []*endpoint
 	requests  *serve.Service
-	readers   chan struct{}
-	service   micro.Service
+	queries   *serve.Service // of read models; nil without any
+	// leaving ends when queries are not to wait any longer.
+	leaving context.Context
+	leave   context.CancelFunc
+	readers chan struct{}
+	service micro.Service
 	// subscriptions are how many the connection has of the service.
 	subscriptions int
 	// rest is how many it has without them; stopping counts them once.
@@ -45,7 +49,9 @@ type endpoint struct {
 	kind    messages.Kind
 	subject string
 	form    string
-	execute func(context.Context, *request) (serve.Answer, error)
+	// requests are where its own are under way.
+	requests *serve.Service
+	execute  func(context.Context, *request) (serve.Answer, error)
 }
 
 // Start serves the context's subjects until Stop, or until the connection is closed.
@@ -69,8 +75,11 @@ func Start(cfg Config) (*Gateway, error) {
 		{kind: messages.KindHistory, form: "<type>.<id>", execute: g.history},
 	}
 	for _, e := range g.endpoints {
-		e.subject = g.prefix(e) + ">"
+		e.subject, e.requests = g.prefix(e)+">", g.requests
 		e.Handle = func(ctx context.Context, r *serve.Request) (serve.Answer, error) { return g.handle(ctx, e, r) }
+	}
+	if cfg.Views != nil {
+		g.addViews()
 	}
 	if err := g.addTypes(); err != nil {
 		return nil, fmt.Errorf("start gateway: %w", err)
@@ -132,12 +141,18 @@ func (g *Gateway) prefix(e *endpoint) string {
 	return string(g.cfg.Context) + "." + string(e.kind) + "."
 }
 
+// ofAggregates reports whether the endpoint is for aggregates, and not for read models.
+func (e *endpoint) ofAggregates() bool { return e.execute != nil }
+
 // metadata tells somebody who explores the service how its subjects are formed.
 func (g *Gateway) metadata(e *endpoint) map[string]string {
+	if !e.ofAggregates() {
+		return map[string]string{"subject": strings.TrimSuffix(e.subject, ".>") + e.form, "content-types": messages.TypeJSON}
+	}
 	m := map[string]string{"subject": g.prefix(e) + e.form, "content-types": messages.TypeJSON + ", " + messages.TypeProtobuf}
 	if e.kind == messages.KindCommand {
 		for name, def := range g.types {
-			m["commands."+name] = commands(def)
+			m["commands."+name] = serve.Commands(def)
 		}
 	}
 	return m
@@ -153,6 +168,10 @@ func (g *Gateway) Stop(ctx context.Context) error {
 	g.stopping.Do(func() { g.rest = g.cfg.Conn.NumSubscriptions() - g.subscriptions })
 	err := g.service.Stop()
 	g.receiveRest(ctx)
+	if g.queries != nil {
+		g.leave()
+		err = errors.Join(err, g.queries.Close(ctx))
+	}
 	if err := errors.Join(err, g.requests.Close(ctx)); err != nil {
 		return fmt.Errorf("stop gateway: %w", err)
 	}

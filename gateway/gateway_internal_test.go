@@ -39,7 +39,7 @@ func TestNestedUnknownFields(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = decode(in, new(structpb.Value), true)
+	err = serve.Decode(in, new(structpb.Value), true)
 	if !errors.Is(err, holdfast.ErrMalformed) || !strings.Contains(err.Error(), "a google.protobuf.Value has no field number 99") {
 		t.Errorf("got %v", err)
 	}
@@ -49,7 +49,7 @@ func TestNestedUnknownFields(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = decode(body, new(messages.HistoryReply), true)
+	err = serve.Decode(body, new(messages.HistoryReply), true)
 	if !errors.Is(err, holdfast.ErrMalformed) || !strings.Contains(err.Error(), "a holdfast.v1.HistoryEvent has no field number 99") {
 		t.Errorf("got %v", err)
 	}
@@ -66,7 +66,7 @@ func FuzzDecodeJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var m, again messages.HistoryReply
-		if err := decode(body, &m, false); err != nil {
+		if err := serve.Decode(body, &m, false); err != nil {
 			text := serve.Sentence(err.Error(), "")
 			if !errors.Is(err, holdfast.ErrMalformed) || text == "" || !utf8.ValidString(text) || strings.Contains(text, "\u00a0") {
 				t.Fatalf("a bad sentence for %q: %v", body, err)
@@ -77,7 +77,7 @@ func FuzzDecodeJSON(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := decode(text, &again, false); err != nil || !proto.Equal(&m, &again) {
+		if err := serve.Decode(text, &again, false); err != nil || !proto.Equal(&m, &again) {
 			t.Fatalf("%q became %s: %v", body, text, err)
 		}
 	})

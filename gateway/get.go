@@ -26,7 +26,7 @@ type state struct {
 
 // get shows the state, now or at an earlier moment.
 func (g *Gateway) get(ctx context.Context, r *request) (serve.Answer, error) {
-	if !blank(r.Body) && (r.header.Protobuf || strings.TrimSpace(string(r.Body)) != "{}") {
+	if !serve.Blank(r.Body) && (r.header.Protobuf || strings.TrimSpace(string(r.Body)) != "{}") {
 		return serve.Answer{}, holdfast.Errorf(holdfast.CodeMalformed, "body: a get has none; %s and %s ask for the past",
 			messages.HeaderAsOfVersion, messages.HeaderAsOf)
 	}

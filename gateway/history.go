@@ -72,8 +72,8 @@ func (g *Gateway) history(ctx context.Context, r *request) (serve.Answer, error)
 // wanted reads which page is.
 func wanted(r *request) (from, limit uint64, err error) {
 	var m messages.HistoryRequest
-	if !blank(r.Body) || r.header.Protobuf {
-		if err := decode(r.Body, &m, r.header.Protobuf); err != nil {
+	if !serve.Blank(r.Body) || r.header.Protobuf {
+		if err := serve.Decode(r.Body, &m, r.header.Protobuf); err != nil {
 			return 0, 0, err
 		}
 	}

@@ -25,9 +25,9 @@ type request struct {
 // receive takes a request from its subscription, which has one goroutine: it must not
 // block.
 func (g *Gateway) receive(e *endpoint, r micro.Request) {
-	g.requests.Receive(&e.Endpoint, serve.Request{
+	e.requests.Receive(&e.Endpoint, serve.Request{
 		Subject: r.Subject(), Reply: r.Reply(), Headers: r.Headers(), Body: r.Data(),
-		Garbled: garbled(r), Protobuf: wantsProtobuf(e.kind, r.Headers()),
+		Garbled: garbled(r), Protobuf: e.ofAggregates() && wantsProtobuf(e.kind, r.Headers()),
 	})
 }
 

@@ -17,7 +17,7 @@ import (
 type Stats = serve.Stats
 
 // Stats of the endpoint for requests of that kind: messages.KindCommand,
-// messages.KindGet or messages.KindHistory.
+// messages.KindGet, messages.KindHistory or messages.KindView.
 func (g *Gateway) Stats(kind messages.Kind) Stats {
 	for _, e := range g.endpoints {
 		if e.kind == kind {
@@ -28,7 +28,13 @@ func (g *Gateway) Stats(kind messages.Kind) Stats {
 }
 
 // InFlight is how many requests are under way.
-func (g *Gateway) InFlight() int { return g.requests.InFlight() }
+func (g *Gateway) InFlight() int {
+	n := g.requests.InFlight()
+	if g.queries != nil {
+		n += g.queries.InFlight()
+	}
+	return n
+}
 
 func (g *Gateway) microStats(e *micro.Endpoint) any {
 	return g.Stats(messages.Kind(e.Name))

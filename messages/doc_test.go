@@ -96,7 +96,9 @@ func TestPageTellsTheHeaders(t *testing.T) {
 	for _, h := range []string{
 		messages.HeaderID, messages.HeaderContentType, messages.HeaderExpectedVersion, messages.HeaderCorrelationID, messages.HeaderCausationID,
 		messages.HeaderUser, messages.HeaderAsOf, messages.HeaderAsOfVersion, messages.HeaderTrace, messages.HeaderVersion, messages.HeaderPosition,
-		messages.HeaderDuplicate,
+		messages.HeaderDuplicate, messages.HeaderCommandID, messages.HeaderRef, messages.HeaderAfter,
+		messages.HeaderEventSpec, messages.HeaderEventID, messages.HeaderEventSource, messages.HeaderEventType, messages.HeaderEventTime,
+		messages.HeaderEventSubject, messages.HeaderEventContentType, messages.HeaderEventSequence, messages.HeaderEventPosition, messages.HeaderUnread,
 	} {
 		if !strings.Contains(page, "\n| `"+h+"` |") {
 			t.Errorf("docs/wire.md has no row for the header %s", h)
@@ -109,7 +111,7 @@ func TestPageTellsTheErrors(t *testing.T) {
 	page := readPage(t)
 	for _, code := range []holdfast.Code{
 		holdfast.CodeMalformed, holdfast.CodeUnknown, holdfast.CodeConflict, holdfast.CodeTooLarge, holdfast.CodeOverloaded,
-		holdfast.CodeCorrupt, holdfast.CodeInternal, holdfast.CodeUnavailable, holdfast.CodeUncertain,
+		holdfast.CodeCorrupt, holdfast.CodeInternal, holdfast.CodeUnavailable, holdfast.CodeUncertain, holdfast.CodeBehind,
 	} {
 		if !regexp.MustCompile(`\n\| [45]\d\d \| ` + "`" + string(code) + "`" + ` \|`).MatchString(page) {
 			t.Errorf("docs/wire.md has no row for the error %s", code)
@@ -136,7 +138,7 @@ func TestPageTellsTheNames(t *testing.T) {
 			t.Errorf("docs/wire.md has no row %s", row)
 		}
 	}
-	shown := regexp.MustCompile(`bank\.(cmd|get|history|log|snap)\.[\w.=-]+`).FindAllString(page, -1)
+	shown := regexp.MustCompile(`bank\.(cmd|get|history|evt|log|snap|inbox|accepted|outcome)\.[\w.=-]+`).FindAllString(page, -1)
 	if len(shown) < 5 {
 		t.Errorf("docs/wire.md shows only the subjects %q", shown)
 	}
@@ -144,6 +146,29 @@ func TestPageTellsTheNames(t *testing.T) {
 		if _, err := messages.ParseSubject(s); err != nil {
 			t.Errorf("docs/wire.md shows the subject %s: %v", s, err)
 		}
+	}
+}
+
+// TestPageTellsTheViews: so are those of read models.
+func TestPageTellsTheViews(t *testing.T) {
+	page := readPage(t)
+	views := regexp.MustCompile(`shop\.view\.[\w.=-]+`).FindAllString(page, -1)
+	desk := regexp.MustCompile(`shop\.projections\.[\w.=-]+`).FindAllString(page, -1)
+	if len(views) < 1 || len(desk) < 1 {
+		t.Errorf("docs/wire.md shows only the subjects %q and %q", views, desk)
+	}
+	for _, s := range views {
+		if _, err := messages.ParseViewSubject(s); err != nil {
+			t.Errorf("docs/wire.md shows the subject %s: %v", s, err)
+		}
+	}
+	for _, s := range desk {
+		if _, err := messages.ParseProjectionSubject(s); err != nil {
+			t.Errorf("docs/wire.md shows the subject %s: %v", s, err)
+		}
+	}
+	if !strings.Contains(page, `"bucket":"`+messages.Context("shop").ViewBucket("orders", 1)+`"`) {
+		t.Error("docs/wire.md shows another bucket")
 	}
 }
 

@@ -26,6 +26,9 @@ const (
 	HeaderVersion         = "Holdfast-Version"
 	HeaderPosition        = "Holdfast-Position"
 	HeaderDuplicate       = "Holdfast-Duplicate"
+	HeaderCommandID       = "Holdfast-Command-Id" // of what the inbox answers and tells
+	HeaderRef             = "Holdfast-Ref"        // of an outcome: whose it is
+	HeaderTime            = "Holdfast-Time"       // of what was accepted: when
 )
 
 // The content types of bodies.
@@ -45,6 +48,7 @@ type RequestHeader struct {
 	ExpectedVersion *uint64    // of a command
 	AsOf            *time.Time // of a get
 	AsOfVersion     *uint64    // of a get
+	After           []string   // of a view: positions, one a partition at the most
 	Protobuf        bool       // the body is protobuf, and so shall the reply be
 }
 
@@ -92,6 +96,7 @@ var fields = map[string]field{
 		r.AsOf = &t
 		return CheckTime(t)
 	}},
+	HeaderAfter: {string(KindView), readAfter},
 	HeaderTrace: {"", checked(CheckTrace, func(r *RequestHeader) *string { return &r.Trace })},
 	HeaderContentType: {"", func(r *RequestHeader, v string) error {
 		switch media, _, _ := strings.Cut(v, ";"); strings.ToLower(strings.TrimSpace(media)) {
@@ -126,7 +131,7 @@ func ParseRequestHeader(kind Kind, h map[string][]string) (RequestHeader, error)
 			return r, fmt.Errorf("header %s: it is given as %s too", name, other)
 		}
 		seen[known] = name
-		if f.of != "" && f.of != string(kind) {
+		if f.of != "" && f.of != string(kind) && (f.of != string(KindCommand) || kind != KindInbox) {
 			return r, fmt.Errorf("header %s: it is for %s requests, not for %s", name, f.of, kind)
 		}
 		if len(values) != 1 {

@@ -33,6 +33,12 @@ func TestParseRequestHeader(t *testing.T) {
 			ID: "c-1", ExpectedVersion: new(uint64(1<<64 - 1)), CorrelationID: "story:7", CausationID: "account/a-1@7",
 			User: "Ada Lövelace", Trace: trace, Protobuf: true,
 		}},
+		{"all of a command for later", messages.KindInbox, header{
+			"Nats-Msg-Id": {"c-1"}, "Holdfast-Expected-Version": {"7"}, "Holdfast-Correlation-Id": {"story:7"}, "Holdfast-Causation-Id": {"c"},
+			"Holdfast-User": {"Ada"}, "traceparent": {trace}, "Content-Type": {"application/protobuf"},
+		}, messages.RequestHeader{
+			ID: "c-1", ExpectedVersion: new(uint64(7)), CorrelationID: "story:7", CausationID: "c", User: "Ada", Trace: trace, Protobuf: true,
+		}},
 		{"expected version 0", messages.KindCommand, header{"Holdfast-Expected-Version": {"0"}}, messages.RequestHeader{ExpectedVersion: new(uint64(0))}},
 		{"as of a time", messages.KindGet, header{"Holdfast-As-Of": {"2026-03-14T10:26:53.0000005+01:00"}}, messages.RequestHeader{AsOf: &at}},
 		{"as of a version", messages.KindGet, header{"Holdfast-As-Of-Version": {"7"}}, messages.RequestHeader{AsOfVersion: new(uint64(7))}},

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"regexp"
 	"strings"
 )
 
@@ -108,12 +107,31 @@ func (id ID) Raw() string {
 	return raw
 }
 
-var (
-	contextForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
-	typeForm    = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
-	nameForm    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,127}$`)
-	keyForm     = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-)
+func lower(b byte) bool { return 'a' <= b && b <= 'z' }
+
+func digit(b byte) bool { return '0' <= b && b <= '9' }
+
+func letter(b byte) bool { return lower(b) || 'A' <= b && b <= 'Z' }
+
+func inContext(b byte) bool { return lower(b) || digit(b) || b == '-' }
+
+func inType(b byte) bool { return inContext(b) || b == '_' }
+
+func inName(b byte) bool { return letter(b) || digit(b) || b == '_' }
+
+// formed reports whether s has 1 to most bytes, the first of which is one of the first and
+// the others of the rest.
+func formed(s string, most int, first, rest func(byte) bool) bool {
+	if s == "" || len(s) > most || !first(s[0]) {
+		return false
+	}
+	for i := 1; i < len(s); i++ {
+		if !rest(s[i]) {
+			return false
+		}
+	}
+	return true
+}
 
 // A Context is the name of a bounded context: a small letter, then small letters,
 // digits and '-', 32 at most.
@@ -121,7 +139,7 @@ type Context string
 
 // ParseContext reads a context's name.
 func ParseContext(s string) (Context, error) {
-	if !contextForm.MatchString(s) {
+	if !formed(s, 32, lower, inContext) {
 		return "", fmt.Errorf("context %q: want a small letter, then small letters, digits and '-', 32 at most", s)
 	}
 	return Context(s), nil
@@ -137,6 +155,16 @@ func (c Context) SnapshotStream() string { return strings.ToUpper(string(c)) + "
 
 // TimerStream is the name of the JetStream stream that holds the timers.
 func (c Context) TimerStream() string { return strings.ToUpper(string(c)) + "_TIMERS" }
+
+// FeedMark is the subject in the feed's stream that says how much of a partition of the log
+// it has.
+func (c Context) FeedMark(partition uint32) string { return fmt.Sprintf("%s.fed.%d", c, partition) }
+
+// InboxStream is the name of the JetStream stream with the commands of the inbox that wait.
+func (c Context) InboxStream() string { return strings.ToUpper(string(c)) + "_INBOX" }
+
+// InboxBucket is the name of the NATS KV bucket with the commands of the inbox that are parked.
+func (c Context) InboxBucket() string { return strings.ToUpper(string(c)) + "_INBOX_PARKED" }
 
 // MembersBucket is the name of the NATS KV bucket in which the context's nodes register.
 func (c Context) MembersBucket() string { return strings.ToUpper(string(c)) + "_MEMBERS" }

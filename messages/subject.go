@@ -21,22 +21,34 @@ const (
 	KindGet Kind = "get"
 	// KindHistory: <context>.history.<type>.<id>.
 	KindHistory Kind = "history"
+	// KindEvent: <context>.evt.<type>.<id>.<Event>, in the feed.
+	KindEvent Kind = "evt"
 	// KindTimer: <context>.timer.<type>.<id>.<key>, a timer that is pending.
 	KindTimer Kind = "timer"
 	// KindDue: <context>.due.<type>.<id>.<key>, a timer that has fired.
 	KindDue Kind = "due"
+	// KindInbox: <context>.inbox.<type>.<id>.<Command>, a command to be executed later.
+	KindInbox Kind = "inbox"
+	// KindAccepted: <context>.accepted.<type>.<id>.<Command>, one that waits for that.
+	KindAccepted Kind = "accepted"
+	// KindOutcome: <context>.outcome.<command id>, what became of it.
+	KindOutcome Kind = "outcome"
 )
 
+func (k Kind) named() bool { return k.ofCommand() || k == KindEvent }
+
 func (k Kind) ofTimer() bool { return k == KindTimer || k == KindDue }
+
+func (k Kind) ofCommand() bool { return k == KindCommand || k == KindInbox || k == KindAccepted }
 
 // A Subject is one of ours. Which fields it has depends on its kind.
 type Subject struct {
 	Context   Context
 	Kind      Kind
 	Partition uint32 // of KindLog
-	Type      string
-	ID        ID
-	Name      string // the command's short name, of KindCommand
+	Type      string // not of KindOutcome
+	ID        ID     // of KindOutcome the command's, else the aggregate's
+	Name      string // the short name of the command or event, where the subject has one
 	Key       string // the timer's, of KindTimer and KindDue
 }
 
@@ -51,11 +63,13 @@ func (s Subject) String() string {
 		b.WriteByte('.')
 		b.WriteString(strconv.FormatUint(uint64(s.Partition), 10))
 	}
-	b.WriteByte('.')
-	b.WriteString(s.Type)
+	if s.Kind != KindOutcome {
+		b.WriteByte('.')
+		b.WriteString(s.Type)
+	}
 	b.WriteByte('.')
 	b.WriteString(s.ID.encoded)
-	if s.Kind == KindCommand {
+	if s.Kind.named() {
 		b.WriteByte('.')
 		b.WriteString(s.Name)
 	}
@@ -76,8 +90,12 @@ var forms = map[Kind]struct {
 	KindCommand:  {3, "<context>.cmd.<type>.<id>.<Command>"},
 	KindGet:      {2, "<context>.get.<type>.<id>"},
 	KindHistory:  {2, "<context>.history.<type>.<id>"},
+	KindEvent:    {3, "<context>.evt.<type>.<id>.<Event>"},
 	KindTimer:    {3, "<context>.timer.<type>.<id>.<key>"},
 	KindDue:      {3, "<context>.due.<type>.<id>.<key>"},
+	KindInbox:    {3, "<context>.inbox.<type>.<id>.<Command>"},
+	KindAccepted: {3, "<context>.accepted.<type>.<id>.<Command>"},
+	KindOutcome:  {1, "<context>.outcome.<command id>"},
 }
 
 // ParseSubject reads a subject. Its error names the part that is wrong.
@@ -106,14 +124,22 @@ func ParseSubject(s string) (Subject, error) {
 		}
 		sub.Partition, rest = uint32(p), rest[1:]
 	}
+	if sub.Kind == KindOutcome {
+		sub.ID, err = ParseID(rest[0])
+		return sub, err
+	}
 	if sub.Type, err = ParseType(rest[0]); err != nil {
 		return Subject{}, err
 	}
 	if sub.ID, err = ParseID(rest[1]); err != nil {
 		return Subject{}, err
 	}
-	if sub.Kind == KindCommand {
-		if sub.Name, err = ParseName(rest[2]); err != nil {
+	if sub.Kind.named() {
+		what := "command"
+		if sub.Kind == KindEvent {
+			what = "event"
+		}
+		if sub.Name, err = parseName(what, rest[2]); err != nil {
 			return Subject{}, err
 		}
 	}
@@ -128,7 +154,7 @@ func ParseSubject(s string) (Subject, error) {
 // ParseType reads the name of an aggregate type: a small letter, then small letters,
 // digits, '-' and '_', 64 at most.
 func ParseType(s string) (string, error) {
-	if !typeForm.MatchString(s) {
+	if !formed(s, 64, lower, inType) {
 		return "", fmt.Errorf("type %q: want a small letter, then small letters, digits, '-' and '_', 64 at most", s)
 	}
 	return s, nil
@@ -136,16 +162,18 @@ func ParseType(s string) (string, error) {
 
 // ParseName reads a message's short name: a letter, then letters, digits and '_', 128
 // at most.
-func ParseName(s string) (string, error) {
-	if !nameForm.MatchString(s) {
-		return "", fmt.Errorf("command %q: want a letter, then letters, digits and '_', 128 at most", s)
+func ParseName(s string) (string, error) { return parseName("command", s) }
+
+func parseName(what, s string) (string, error) {
+	if !formed(s, 128, letter, inName) {
+		return "", fmt.Errorf("%s %q: want a letter, then letters, digits and '_', 128 at most", what, s)
 	}
 	return s, nil
 }
 
 // ParseKey reads the key of a timer: letters, digits, '-' and '_', 64 at most.
 func ParseKey(s string) (string, error) {
-	if !keyForm.MatchString(s) {
+	if !formed(s, 64, plain, plain) {
 		return "", fmt.Errorf("key %q: want letters, digits, '-' and '_', 1 to 64 of them", s)
 	}
 	return s, nil

@@ -27,8 +27,12 @@ func TestSubject(t *testing.T) {
 		{"my-shop2.cmd.order_line.o=2E1.PlaceOrder", messages.Subject{Context: "my-shop2", Kind: messages.KindCommand, Type: "order_line", ID: mustID(t, "o.1"), Name: "PlaceOrder"}},
 		{"bank.get.account.a-1", messages.Subject{Context: "bank", Kind: messages.KindGet, Type: "account", ID: mustID(t, "a-1")}},
 		{"bank.history.account.a-1", messages.Subject{Context: "bank", Kind: messages.KindHistory, Type: "account", ID: mustID(t, "a-1")}},
+		{"bank.evt.account.a-1.Deposited", messages.Subject{Context: "bank", Kind: messages.KindEvent, Type: "account", ID: mustID(t, "a-1"), Name: "Deposited"}},
 		{"bank.timer.transfer.t-1.3-17", messages.Subject{Context: "bank", Kind: messages.KindTimer, Type: "transfer", ID: mustID(t, "t-1"), Key: "3-17"}},
 		{"bank.due.transfer.=3E.-", messages.Subject{Context: "bank", Kind: messages.KindDue, Type: "transfer", ID: mustID(t, ">"), Key: "-"}},
+		{"shop.inbox.order.o-1.PlaceOrder", messages.Subject{Context: "shop", Kind: messages.KindInbox, Type: "order", ID: mustID(t, "o-1"), Name: "PlaceOrder"}},
+		{"shop.accepted.order.o-1.PlaceOrder", messages.Subject{Context: "shop", Kind: messages.KindAccepted, Type: "order", ID: mustID(t, "o-1"), Name: "PlaceOrder"}},
+		{"shop.outcome.c=2F1", messages.Subject{Context: "shop", Kind: messages.KindOutcome, ID: mustID(t, "c/1")}},
 	} {
 		t.Run(tt.text, func(t *testing.T) {
 			if got := tt.want.String(); got != tt.text {
@@ -45,7 +49,7 @@ func TestParseSubjectRefuses(t *testing.T) {
 	for _, tt := range []struct{ name, in, want string }{
 		{"nothing", "", `subject "": want <context>.<kind>`},
 		{"one token", "bank", `subject "bank": want <context>.<kind>`},
-		{"another kind", "bank.evt.account.a-1", `the kind "evt" is unknown`},
+		{"another kind", "bank.ev.account.a-1", `the kind "ev" is unknown`},
 		{"the kind in capitals", "bank.CMD.account.a-1.Open", `the kind "CMD" is unknown`},
 		{"no context", ".get.account.a-1", `context ""`},
 		{"the context in capitals", "Bank.get.account.a-1", `context "Bank"`},
@@ -60,6 +64,9 @@ func TestParseSubjectRefuses(t *testing.T) {
 		{"a command of digits", "bank.cmd.account.a-1.1", `command "1"`},
 		{"a wildcard command", "bank.cmd.account.a-1.*", `command "*"`},
 		{"a long command", "bank.cmd.account.a-1." + strings.Repeat("C", 129), "command "},
+		{"no event", "bank.evt.account.a-1", "want <context>.evt.<type>.<id>.<Event>"},
+		{"a wildcard event", "bank.evt.account.a-1.>", `event ">": want a letter`},
+		{"an empty event", "bank.evt.account.a-1.", `event "": want a letter`},
 		{"an empty type", "bank.get..a-1", `type ""`},
 		{"a type in capitals", "bank.get.Account.a-1", `type "Account"`},
 		{"a wildcard type", "bank.get.*.a-1", `type "*"`},
@@ -80,6 +87,11 @@ func TestParseSubjectRefuses(t *testing.T) {
 		{"an escaped key", "bank.timer.transfer.t-1.=2E", `key "=2E"`},
 		{"a long key", "bank.timer.transfer.t-1." + strings.Repeat("k", 65), "key "},
 		{"a huge partition", "bank.log.4294967296.account.a-1", `the partition "4294967296" is not a number`},
+		{"no command for the inbox", "shop.inbox.order.o-1", "want <context>.inbox.<type>.<id>.<Command>"},
+		{"an accepted command with a dash", "shop.accepted.order.o-1.Place-It", `command "Place-It"`},
+		{"an outcome of a type", "shop.outcome.order.c-1", "want <context>.outcome.<command id>"},
+		{"an outcome of nothing", "shop.outcome.", "id: it is empty"},
+		{"an outcome of a wildcard", "shop.outcome.*", `id "*"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := messages.ParseSubject(tt.in)
@@ -120,6 +132,9 @@ func TestStreamNames(t *testing.T) {
 	if got := c.SnapshotStream(); got != "MY-SHOP_SNAPSHOTS" {
 		t.Errorf("SnapshotStream() = %s", got)
 	}
+	if got := c.FeedStream() + " " + c.FeedMark(3); got != "MY-SHOP_FEED my-shop.fed.3" {
+		t.Errorf("FeedStream(), FeedMark(3) = %s", got)
+	}
 	if got := c.TimerStream(); got != "MY-SHOP_TIMERS" {
 		t.Errorf("TimerStream() = %s", got)
 	}
@@ -153,7 +168,7 @@ func FuzzSubject(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		sub, err := messages.ParseSubject(s)
 		if err != nil {
-			wantNamed(t, err, "subject", "context", "type", "id", "command", "key")
+			wantNamed(t, err, "subject", "context", "type", "id", "command", "event", "key")
 			return
 		}
 		if got := sub.String(); got != s {
@@ -169,7 +184,8 @@ func FuzzSubjectParts(f *testing.F) {
 	f.Add("bank", uint8(0), uint32(7), "account", "a.1", "Deposit")
 	f.Add("b", uint8(1), uint32(0), "t", "\x7f*>", "N")
 	f.Add("shop-2", uint8(2), uint32(1), "order_line", "ü", "P_1")
-	kinds := []messages.Kind{messages.KindLog, messages.KindSnapshot, messages.KindCommand, messages.KindGet, messages.KindHistory}
+	f.Add("shop-2", uint8(5), uint32(1), "order", "o-1", "Placed")
+	kinds := []messages.Kind{messages.KindLog, messages.KindSnapshot, messages.KindCommand, messages.KindGet, messages.KindHistory, messages.KindEvent}
 	f.Fuzz(func(t *testing.T, context string, kind uint8, partition uint32, typ, raw, name string) {
 		c, err1 := messages.ParseContext(context)
 		ty, err2 := messages.ParseType(typ)
@@ -182,7 +198,7 @@ func FuzzSubjectParts(f *testing.F) {
 		if want.Kind == messages.KindLog {
 			want.Partition = partition
 		}
-		if want.Kind == messages.KindCommand {
+		if want.Kind == messages.KindCommand || want.Kind == messages.KindEvent {
 			want.Name = n
 		}
 		wantItsParts(t, want, raw)

@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence/jetstream"
+	"github.com/holdfast-run/holdfast/projections"
 	"github.com/holdfast-run/holdfast/sagas"
 	"github.com/holdfast-run/holdfast/sagas/runner"
 )
@@ -34,6 +35,14 @@ type Config struct {
 	Types []holdfast.Definition
 	// Sagas of the domain. Each is a type as well, and is none of Types.
 	Sagas []*sagas.Saga
+	// Projections of the domain: its read models.
+	Projections []*projections.Projection
+	// NoIndex leaves out the index of all events, in which operators look for them.
+	NoIndex bool
+	// Database is the URL of the PostgreSQL database that keeps the projections which are kept
+	// in a SQL database, as postgres://user@host:5432/database; when it is empty they are kept
+	// in files of SQLite, on each node. It is the same on all nodes.
+	Database string
 
 	// Data is the folder in which the embedded NATS server keeps everything;
 	// "holdfast-data" by default.
@@ -106,6 +115,9 @@ type Config struct {
 	// Timeout is how long a client's request may take; 10 seconds by default.
 	Timeout time.Duration
 
+	// Feed says what becomes of the public events.
+	Feed Feed
+
 	// Log is slog.Default() by default.
 	Log *slog.Logger
 
@@ -152,6 +164,9 @@ func (c Config) Validate() error {
 	}
 	if _, err := sagas.NewBook(c.Types, c.Sagas...); err != nil {
 		return &ConfigError{Field: "Sagas", Problem: err.Error()}
+	}
+	if err := c.checkProjections(); err != nil {
+		return err
 	}
 	if err := c.validatePlace(); err != nil {
 		return err
@@ -238,6 +253,9 @@ func (c Config) validateNumbers() error {
 		if f.d < 0 {
 			return &ConfigError{Field: f.name, Problem: fmt.Sprintf("it is %v: choose more than nothing, for instance 10s", f.d)}
 		}
+	}
+	if err := c.Feed.validate(); err != nil {
+		return err
 	}
 	return c.validatePeers()
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/node/cli"
+	"github.com/holdfast-run/holdfast/projections"
 	"github.com/holdfast-run/holdfast/sagas"
 )
 
@@ -19,6 +20,8 @@ type Domain struct {
 	Types []holdfast.Definition
 	// Sagas coordinate them.
 	Sagas []*sagas.Saga
+	// Projections are its read models.
+	Projections []*projections.Projection
 }
 
 // types are all that have something in the log.
@@ -47,7 +50,8 @@ Start one with '` + cfg.Program + ` run'. The other commands talk to a node as a
 would, or look after its log.`,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 	}
-	root.AddCommand(runCommand(d, cfg), verifyCommand(d, cfg), membersCommand(cfg), whereCommand(cfg), leaveCommand(cfg), sagasCommand(cfg))
+	root.AddCommand(runCommand(d, cfg), verifyCommand(d, cfg), membersCommand(cfg), whereCommand(cfg), leaveCommand(cfg))
+	root.AddCommand(operatorCommands(cfg)...)
 	root.AddCommand(cli.Commands(cfg)...)
 	root.AddCommand(more...)
 	return root

@@ -16,7 +16,9 @@ import (
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/actors"
 	"github.com/holdfast-run/holdfast/cluster"
+	"github.com/holdfast-run/holdfast/feed"
 	"github.com/holdfast-run/holdfast/gateway"
+	"github.com/holdfast-run/holdfast/internal/door"
 	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence/jetstream"
@@ -36,8 +38,12 @@ type Node struct {
 	store    *jetstream.Store
 	member   *cluster.Member
 	gateway  *gateway.Gateway
+	door     *door.Door     // nil with an external server
 	sagas    *runner.Runner // nil without sagas
 	desk     *desk.Desk     // nil without sagas
+	feed     *feed.Feed     // nil when it is off
+	inbox    post
+	views    readModels
 	// startDesk has operators of sagas answered; nil without sagas.
 	startDesk func() error
 	stop      sync.Once
@@ -98,20 +104,35 @@ func (n *Node) run(ctx context.Context) error {
 	}
 	n.edge = conns.edge
 	// Before anything can happen that they have to hear of.
-	if err := n.runSagas(ctx, conns.sagas); err != nil {
+	if err := n.runSagas(ctx, conns.following); err != nil {
+		return err
+	}
+	if err := n.runFeed(ctx, conns.following, conns.public); err != nil {
+		return err
+	}
+	if err := n.runInbox(ctx, types, conns.following, conns.public); err != nil {
+		return err
+	}
+	if err := n.runProjections(ctx, conns.following, conns.public); err != nil {
 		return err
 	}
 	n.gateway, err = gateway.Start(gateway.Config{
 		Context: name, Conn: conns.edge, Types: types, Logger: c.Log,
-		Sender: n.member, Viewer: n.member, Reader: linkedReader{n.store, n.member.Linked},
+		Sender: n.member, Viewer: n.member, Reader: linkedReader{n.store, n.member.Linked}, Views: n.queried(),
 		MaxInFlight: c.MaxInFlight, Timeout: c.Timeout, Version: version(),
 		Log: messages.NewLogName(n.store.Created()),
 	})
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", name, err)
 	}
-	if n.startDesk == nil {
-		return nil
+	if err := n.openDoor(conns.public); err != nil {
+		return err
+	}
+	if err := n.serveProjections(); err != nil {
+		return err
+	}
+	if err := n.serveInbox(); err != nil || n.startDesk == nil {
+		return err
 	}
 	return n.startDesk()
 }
@@ -134,11 +155,11 @@ func version() string {
 const maxReaders = 4
 
 // connections of a node: one that publishes to the log, one for clients' requests, one for
-// the register of nodes, which must not wait, one for what keeps the sagas going, and some
-// that read the log.
+// the register of nodes, which must not wait, one for what clients may read, one for what
+// follows from the log, and some that read the log.
 type connections struct {
-	publish, edge, register, sagas *nats.Conn
-	read                           []*nats.Conn
+	publish, edge, register, public, following *nats.Conn
+	read                                       []*nats.Conn
 }
 
 func (n *Node) connect(ctx context.Context) (c connections, err error) {
@@ -156,9 +177,7 @@ func (n *Node) connect(ctx context.Context) (c connections, err error) {
 		return nc
 	}
 	c.publish, c.edge, c.register = open(natsd.Node), open(natsd.Gateway), open(natsd.Node)
-	if len(n.config.Sagas) > 0 {
-		c.sagas = open(natsd.Node)
-	}
+	c.public, c.following = open(natsd.Publisher), open(natsd.Node)
 	for range min(maxReaders, runtime.GOMAXPROCS(0)) {
 		c.read = append(c.read, open(natsd.Node))
 	}
@@ -259,7 +278,13 @@ func (n *Node) stopAnswering(ctx context.Context) error {
 	if n.desk != nil {
 		err = errors.Join(err, n.desk.Stop(ctx))
 	}
-	return err
+	if n.door != nil {
+		err = errors.Join(err, n.door.Stop(ctx))
+	}
+	if n.inbox.door != nil {
+		err = errors.Join(err, n.inbox.door.Stop(ctx))
+	}
+	return errors.Join(err, n.views.stopAnswering(ctx))
 }
 
 // Stop takes no request any more, answers what is on its way until ctx ends, and shuts
@@ -272,13 +297,20 @@ func (n *Node) Stop(ctx context.Context) error {
 		if n.sagas != nil {
 			n.sagas.Stop()
 		}
+		if n.inbox.runner != nil {
+			n.inbox.runner.Stop()
+		}
 		if n.gateway != nil {
 			n.err = n.drainMember(ctx)
 			n.err = errors.Join(n.err, n.stopAnswering(ctx), drain(ctx, n.edge))
 			n.linger(ctx)
 		}
+		n.views.stop()
 		if n.member != nil {
 			n.err = errors.Join(n.err, n.member.Stop(ctx))
+		}
+		if n.feed != nil { // of which the events of the last requests have had a chance
+			n.feed.Stop()
 		}
 		if n.store != nil {
 			n.store.Close()

@@ -22,9 +22,18 @@ func (c Config) connectOperator(options ...nats.Option) (*nats.Conn, error) {
 	return nc, err
 }
 
-func sagasCommand(cfg cli.Config) *cobra.Command {
+// operatorCommands are those with which operators ask the nodes.
+func operatorCommands(cfg cli.Config) []*cobra.Command {
+	return []*cobra.Command{
+		cli.SagasCommand(cfg, operatorAccess()), cli.EventsCommand(cfg, operatorAccess()), cli.ExplainCommand(cfg, operatorAccess()),
+		cli.ProjectionsCommand(cfg, operatorAccess()), cli.ParkedCommand(cfg, operatorAccess()),
+	}
+}
+
+// operatorAccess is for one command: it has the flags of one.
+func operatorAccess() cli.Access {
 	var c Config
-	return cli.SagasCommand(cfg, cli.Access{
+	return cli.Access{
 		Bind: func(fs *pflag.FlagSet) { bindStore(fs, &c) },
 		Find: func() (cli.Nodes, error) {
 			if err := c.validatePlace(); err != nil {
@@ -38,5 +47,5 @@ func sagasCommand(cfg cli.Config) *cobra.Command {
 			}
 			return out, nil
 		},
-	})
+	}
 }

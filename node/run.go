@@ -52,7 +52,7 @@ Exit codes: 0 stopped as asked, 1 not started, not stopped in order, or ended by
 )
 
 func runCommand(d Domain, cfg cli.Config) *cobra.Command {
-	c := Config{Types: d.Types, Sagas: d.Sagas}
+	c := Config{Types: d.Types, Sagas: d.Sagas, Projections: d.Projections}
 	var logs logOptions
 	cmd := &cobra.Command{
 		Use:               "run",
@@ -87,8 +87,11 @@ func runCommand(d Domain, cfg cli.Config) *cobra.Command {
 	fs.StringVar(&c.ClientPassword, "client-password", "", "password that clients must log in with; better given in the environment")
 	fs.IntVar(&c.Partitions, "partitions", 0, "`number` of partitions of the log, fixed once the context exists (default: what is there, or 1)")
 	fs.IntVar(&c.Replicas, "replicas", 0, "`number` of replicas of the log, 1 or 3 (default: 3 with --cluster, else 1)")
+	fs.StringVar(&c.Database, "database", "", "`URL` of the PostgreSQL database that keeps projections, as postgres://user@host:5432/database; its password is better given in the environment (default: files of SQLite)")
 	bindPeers(fs, &c)
 	bindLimits(fs, &c)
+	fs.BoolVar(&c.NoIndex, "no-index", false, "do not keep the index of all events, which node events and node explain ask")
+	bindFeed(fs, &c.Feed)
 	logs.bind(cmd)
 	cli.BindEnv(fs)
 	return cmd
@@ -133,12 +136,13 @@ func showDefault(fs *pflag.FlagSet, name, value string) { fs.Lookup(name).DefVal
 // flagOf says which flag sets a field of the [Config].
 var flagOf = map[string]string{
 	"Context": "--context", "Data": "--data", "NATS": "--nats", "Credentials": "--credentials",
-	"Listen": "--listen", "ClientUser": "--client-user", "ClientPassword": "--client-password",
+	"Database": "--database", "Listen": "--listen", "ClientUser": "--client-user", "ClientPassword": "--client-password",
 	"Cluster": "--cluster", "ClusterSecret": "--cluster-secret",
 	"Name": "--name", "PeerListen": "--peer-listen", "PeerAdvertise": "--peer-advertise",
 	"PeerCA": "--peer-ca", "PeerCert": "--peer-cert", "PeerKey": "--peer-key", "Lease": "--lease", "Hosts": "--hosts",
 	"Partitions": "--partitions", "Replicas": "--replicas", "Idle": "--idle", "MaxActive": "--max-active",
 	"Queue": "--queue", "MaxInFlight": "--max-in-flight", "Timeout": "--request-timeout",
+	"Feed.MaxAge": "--feed-age", "Feed.MaxBytes": "--feed-bytes",
 }
 
 // inFlags says in the words of the command line what is wrong with a [Config].
@@ -157,7 +161,7 @@ func inFlags(err error) error {
 
 // refuseZero refuses a number that a [Config] would take for not given.
 func refuseZero(fs *pflag.FlagSet) error {
-	for _, name := range []string{"replicas", "lease", "idle", "max-active", "queue", "max-in-flight", "request-timeout"} {
+	for _, name := range []string{"replicas", "lease", "idle", "max-active", "queue", "max-in-flight", "request-timeout", "feed-age", "feed-bytes"} {
 		f := fs.Lookup(name)
 		if value := f.Value.String(); f.Changed && (value == "0" || value == "0s") {
 			return fmt.Errorf("--%s: it is %s: choose more than nothing", name, value)

@@ -334,7 +334,7 @@ func (p *Projection) Answer(ctx context.Context, s Sink, generation uint64, key 
 	}
 	err = s.Query(ctx, p.name, generation, func(b Batch) (err error) {
 		defer recovered(&err)
-		v, err := p.show(&Rows{batch: b}, key)
+		v, err := p.show(NewRows(b), key)
 		if err == nil && v != nil {
 			body, err = json.Marshal(v)
 		}

@@ -170,7 +170,8 @@ func (p *Projection) newest(typ string, recorded *messages.Event) (events holdfa
 	return p.types[typ].Upcast(e)
 }
 
-// Handle has an item handled. A panic comes back as an error. drained says that it was parked.
+// Handle has an item handled. A panic comes back as an error, as does what has failed in the
+// batch when the handler says nothing of it.
 func (p *Projection) Handle(b Batch, i Item) (err error) {
 	if i.Unread != nil {
 		return i.Unread
@@ -184,7 +185,13 @@ func (p *Projection) Handle(b Batch, i Item) (err error) {
 		h = &found
 	}
 	defer recovered(&err)
-	return h.handle(b, i.Message, i.Event)
+	if err := h.handle(b, i.Message, i.Event); err != nil {
+		return err
+	}
+	if f, ok := b.(Failing); ok {
+		return f.Failed()
+	}
+	return nil
 }
 
 // A PanicError is what a function of the domain panicked with.

@@ -47,7 +47,8 @@ type Parked struct {
 	Key string
 	// Event, without its data. With an Index of -1 it is a whole record that cannot be read.
 	Event Event
-	// Record is the one that holds it.
+	// Record is the one that holds it. The sink may leave out a body that is too large for it,
+	// which is then nil: the log has it.
 	Record persistence.Record
 	// Reason is empty when the event waits for one of its key that could not be handled.
 	Reason string
@@ -97,7 +98,8 @@ type Sink interface {
 	// checkpoint: all of it or nothing; or, in a sink without transactions, so that what is
 	// done again changes nothing. It returns ErrFenced when the checkpoint is not at from
 	// (whose Time does not count), and what do returned, after which nothing has happened.
-	// A batch holds whole records.
+	// A batch holds whole records. Whoever begins, or was fenced, reads the checkpoint first, and
+	// then what is parked.
 	Commit(ctx context.Context, u Unit, from, to Checkpoint, do func(Batch) error) error
 
 	// ParkedKeys lists the keys of a generation with parked events, by the time of the first,
@@ -122,18 +124,22 @@ type Sink interface {
 
 // A Batch is what events are handled in.
 type Batch interface {
-	// Exec and Get are those of [Rows].
+	// Exec, Get and Each are those of [Rows].
 	Exec(query string, args []any) (int64, error)
 	Get(query string, args, dest []any) (bool, error)
+	Each(query string, args []any, f func() error, dest []any) error
 	// Change is that of [Docs]: f gives what becomes of a document; nil stands for none. It is
-	// not called when the document has had the event at that place already.
+	// not called when the document has had the event at that place already, and called again
+	// when another unit has changed the document meanwhile.
 	Change(key string, at Place, f func(old []byte) ([]byte, error)) error
 
 	// Park keeps an event aside, behind those of its key that are. One that is there already
 	// stays where it is, since when it was, and has the new reason and attempts.
 	Park(Parked) error
-	// Unpark takes one away that was handled, or, with a reason, was skipped. It returns
-	// ErrFenced when it is not there: another node has handled it meanwhile.
+	// Unpark takes one away that was handled just before, or, with a reason, was skipped.
+	//
+	// One that is to be taken away, or that the checkpoint has passed and is to be parked again,
+	// and is not there, another node has had: the batch is broken, and Commit returns ErrFenced.
 	Unpark(p Parked, skipped string) error
 	// Later puts something into the outbox. That it is there already is no error.
 	Later(Effected) error
@@ -141,4 +147,12 @@ type Batch interface {
 	// Broken says why nothing more can be done in this batch, when that is the sink's fault
 	// and not that of what was asked for; nil otherwise. Events are not refused for it.
 	Broken() error
+}
+
+// Failing is a batch, of databases whose transaction a statement can spoil, that says which one
+// has failed, for the event to be refused even if its handler goes on. Nothing can be done in
+// it then.
+type Failing interface {
+	Batch
+	Failed() error
 }

@@ -51,6 +51,9 @@ type Rows struct {
 	at    Event
 }
 
+// NewRows gives what handlers get of a batch, for those who read it with [Sink].Query.
+func NewRows(b Batch) *Rows { return &Rows{batch: b} }
+
 func (*Rows) form() Form                    { return FormRows }
 func (*Rows) over(b Batch, at Event) Target { return &Rows{b, at} }
 
@@ -60,6 +63,11 @@ func (r *Rows) Exec(query string, args ...any) (int64, error) { return r.batch.E
 // Get reads the first row that a query finds into dest, and reports whether there is one.
 func (r *Rows) Get(query string, args []any, dest ...any) (bool, error) {
 	return r.batch.Get(query, args, dest)
+}
+
+// Each reads every row that a query finds into dest, and calls f for each.
+func (r *Rows) Each(query string, args []any, f func() error, dest ...any) error {
+	return r.batch.Each(query, args, f, dest)
 }
 
 // Later puts something into the outbox, for the [Effect] of that name.

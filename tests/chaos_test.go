@@ -18,7 +18,7 @@ import (
 
 var (
 	chaosRuns  = flag.Int("chaos.runs", 1, "how many chaos runs on each stage")
-	chaosTime  = flag.Duration("chaos.time", 20*time.Second, "how long each takes")
+	chaosTime  = flag.Duration("chaos.time", 10*time.Second, "how long each takes")
 	chaosSeed  = flag.Uint64("chaos.seed", 0, "the first run's seed; 0 takes one of the clock")
 	chaosStage = flag.String("chaos.stage", "", "only this stage: one, three or own")
 )
@@ -41,7 +41,12 @@ func TestChaos(t *testing.T) {
 	for i := range uint64(*chaosRuns) {
 		for _, name := range []string{"one", "three", "own"} {
 			if *chaosStage == "" || *chaosStage == name {
-				t.Run(fmt.Sprintf("%s/%d", name, seed+i), func(t *testing.T) { chaos(t, stages[name](t), seed+i, *chaosTime) })
+				t.Run(fmt.Sprintf("%s/%d", name, seed+i), func(t *testing.T) {
+					if *chaosTime < time.Minute { // a long one is not to be disturbed
+						t.Parallel()
+					}
+					chaos(t, stages[name](t), seed+i, *chaosTime)
+				})
 			}
 		}
 	}
@@ -51,6 +56,7 @@ func TestChaos(t *testing.T) {
 type trial struct {
 	*stage
 	begun time.Time
+	epoch time.Duration // is how long an account is used: a history of many operations is hard to prove
 
 	mu      sync.Mutex
 	ops     map[string][]porcupine.Operation // by account
@@ -76,8 +82,7 @@ type unheard struct {
 }
 
 const (
-	// epoch is how long an account is used: a history of many operations is hard to prove.
-	epoch         = 10 * time.Second
+	maxEpoch      = 10 * time.Second
 	chaosClients  = 18
 	accountsAKind = 3
 )
@@ -86,7 +91,7 @@ var kinds = []string{"bank", "cas", "set"}
 
 func chaos(t *testing.T, s *stage, seed uint64, length time.Duration) {
 	c := &trial{
-		stage: s, ops: map[string][]porcupine.Operation{}, unheard: map[string]unheard{}, refused: map[string]bool{}, gaps: map[string]*gap{},
+		stage: s, epoch: min(length/2, maxEpoch), ops: map[string][]porcupine.Operation{}, unheard: map[string]unheard{}, refused: map[string]bool{}, gaps: map[string]*gap{},
 	}
 	accounts := c.open(length)
 	c.begun = time.Now()
@@ -116,7 +121,7 @@ func chaos(t *testing.T, s *stage, seed uint64, length time.Duration) {
 func (c *trial) open(length time.Duration) (accounts []string) {
 	c.t.Helper()
 	nc := c.dial(0)
-	for e := range int((length+time.Minute)/epoch) + 1 {
+	for e := range int((length+time.Minute)/c.epoch) + 1 {
 		for _, kind := range kinds {
 			for n := range accountsAKind {
 				accounts = append(accounts, fmt.Sprintf("%s-%d-%d", kind, e, n))
@@ -142,7 +147,7 @@ func (c *trial) client(nc *nats.Conn, number int, random *rand.Rand, stop <-chan
 			return
 		case <-time.After(time.Duration(random.IntN(20)) * time.Millisecond):
 		}
-		account := fmt.Sprintf("%s-%d-%d", kind, time.Since(c.begun)/epoch, random.IntN(accountsAKind))
+		account := fmt.Sprintf("%s-%d-%d", kind, time.Since(c.begun)/c.epoch, random.IntN(accountsAKind))
 		in := asked{what: "get", amount: 1 + random.Int64N(9), expect: -1, id: fmt.Sprintf("c%d-%d", number, n)}
 		switch {
 		case kind == "bank":

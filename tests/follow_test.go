@@ -142,6 +142,7 @@ func (l *followedLog) wantGiven(all ...*persistencetest.Following) {
 
 // Each server is killed in turn, so that it can tell nobody that it goes.
 func TestFollowKilledServers(t *testing.T) {
+	t.Parallel()
 	l := newFollowedLog(t)
 	var all []*persistencetest.Following
 	for i := range 6 {
@@ -176,6 +177,7 @@ func TestFollowKilledServers(t *testing.T) {
 // A leader is alone with what it has been told, and dies: nobody was given that, not by the
 // leader itself.
 func TestFollowGivesNothingUncommitted(t *testing.T) {
+	t.Parallel()
 	l := newFollowedLog(t)
 	core := dial(t, l.servers[0].url())
 	waitFor(t, "s1 to lead", func() bool {

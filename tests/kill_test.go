@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -31,6 +32,11 @@ type teller struct {
 }
 
 const killAccounts = 8
+
+var killRounds = flag.Int("kill.rounds", 8, "how often TestKillUnderLoad kills the node")
+
+// killFlags have a node be its own successor soon, and forget soon what is not asked for.
+var killFlags = []string{"--lease", "1s", "--idle", "100ms"}
 
 func (w *teller) run(stop <-chan struct{}) {
 	for n := 0; ; n++ {
@@ -71,12 +77,13 @@ func (w *teller) try(s *sent) {
 // The node is killed at random moments under load, and started again. Whatever was
 // answered is in the log, once, where the answer said; nothing is there twice.
 func TestKillUnderLoad(t *testing.T) {
-	const rounds, tellers = 20, 8
+	const tellers = 8
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	folder := t.TempDir()
-	p := startProcess(t, folder, "127.0.0.1:0", "--idle", "100ms")
+	p := startProcess(t, folder, "127.0.0.1:0", killFlags...)
 	url, address := p.url, p.address()
 	nc := dial(t, url)
 	for i := range killAccounts {
@@ -92,12 +99,12 @@ func TestKillUnderLoad(t *testing.T) {
 		all[i] = &teller{t: t, nc: dial(t, url), name: i, random: rand.New(rand.NewPCG(seed, uint64(i)+1)), total: &total}
 		wg.Go(func() { all[i].run(stop) })
 	}
-	for range rounds {
+	for range *killRounds {
 		before := total.Load()
 		waitFor(t, "the tellers to be served", func() bool { return total.Load() >= before+20 })
 		<-time.After(time.Duration(random.IntN(200_000)) * time.Microsecond)
 		p.kill()
-		p = startProcess(t, folder, address, "--idle", "100ms")
+		p = startProcess(t, folder, address, killFlags...)
 	}
 	before := total.Load()
 	waitFor(t, "the tellers to be served after the last kill", func() bool { return total.Load() >= before+20 })
@@ -110,7 +117,7 @@ func TestKillUnderLoad(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "nothing is wrong") {
 		t.Errorf("verify: exit code %d\n%s%s", code, out, errs)
 	}
-	t.Logf("%d kills, %d commands answered; %s", rounds, answered, strings.TrimSpace(out))
+	t.Logf("%d kills, %d commands answered; %s", *killRounds, answered, strings.TrimSpace(out))
 }
 
 // compareWithLog finds every answered command in the log, once, where the answer said,

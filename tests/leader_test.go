@@ -102,6 +102,7 @@ func (s *stage) lead(nc *nats.Conn, stream, server string) {
 func TestLeaderCrash(t *testing.T) {
 	for name, register := range map[string]string{"log": "n3", "log and register": "n2"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := stageOfThree(t, binary, straight)
 			core := s.coreOf("n1")
 			s.lead(core, "DEMO_LOG_0", "n2")

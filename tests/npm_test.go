@@ -13,26 +13,7 @@ import (
 // A client in another language: the official NATS client for Node.js drives the node in
 // JSON, with nothing of ours.
 func TestNodeJSClient(t *testing.T) {
-	for _, tool := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("skipped: %s is not installed, so the node was not driven with the NATS client for Node.js", tool)
-		}
-	}
-	folder := t.TempDir()
-	for _, name := range []string{"package.json", "package-lock.json", "client.mjs"} {
-		b, err := os.ReadFile(filepath.Join("npm", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(folder, name), b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	install := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--prefer-offline")
-	install.Dir = folder
-	if out, err := install.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci: %v\n%s", err, out)
-	}
+	folder := installNPM(t)
 	p := startProcess(t, t.TempDir(), "127.0.0.1:0")
 	client := exec.Command("node", "client.mjs", p.url)
 	client.Dir = folder
@@ -51,6 +32,32 @@ func TestNodeJSClient(t *testing.T) {
 		steps[s.Step] = s
 	}
 	checkNPM(t, steps)
+}
+
+// installNPM gives a folder with the clients of npm/, and what they need.
+func installNPM(t *testing.T) (folder string) {
+	t.Helper()
+	for _, tool := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("skipped: %s is not installed, so nothing was tried with the NATS clients for Node.js", tool)
+		}
+	}
+	folder = t.TempDir()
+	for _, name := range []string{"package.json", "package-lock.json", "client.mjs", "reader.mjs", "feed.mjs"} {
+		b, err := os.ReadFile(filepath.Join("npm", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(folder, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	install := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--prefer-offline")
+	install.Dir = folder
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("npm ci: %v\n%s", err, out)
+	}
+	return folder
 }
 
 type npmStep struct {

@@ -9,6 +9,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/holdfast-run/holdfast/messages"
 )
 
 // Role says what an in-process connection may do. Its text is the name of the
@@ -39,35 +41,42 @@ const (
 const bcryptCost = bcrypt.MinCost
 
 func isReservedUser(name string) bool {
-	return slices.Contains([]string{string(Node), string(Gateway), adminUser}, name)
+	return slices.Contains([]string{string(Node), string(Gateway), string(Publisher), adminUser}, name)
 }
+
+// discovery is how NATS services are found.
+const discovery = "$SRV.>"
 
 // clientSubjects are what EDGE imports from CORE and its clients may publish to.
 func clientSubjects(context string) []string {
-	return []string{context + ".cmd.>", context + ".get.>", context + ".history.>", "$SRV.>"}
+	c := messages.Context(context)
+	return []string{
+		context + ".cmd.>", context + ".get.>", context + ".history.>",
+		c.InboxSubjects(), c.ViewSubjects(), c.ViewsSubject(), discovery,
+	}
 }
 
 // addAccounts puts the accounts into o. It goes through the text form, which
 // is the only one where an account can be given JetStream before the start.
 func addAccounts(o *server.Options, context string) error {
-	var exports, imports string
+	var asked []share
 	for _, subject := range clientSubjects(context) {
 		// One request for discovery has as many answers as there are services.
-		response := "singleton"
-		if subject == "$SRV.>" {
-			response = "stream"
-		}
-		exports += fmt.Sprintf("{service: %q, response: %s, accounts: [%s]}\n", subject, response, edgeAccount)
-		imports += fmt.Sprintf("{service: {account: %s, subject: %q}}\n", coreAccount, subject)
+		asked = append(asked, share{subject: subject, stream: subject == discovery})
 	}
+	told := append(publicSubjects(context), inboxes)
 	text := fmt.Sprintf(`
 accounts {
   %s { jetstream: enabled, exports: [%s] }
-  %s { imports: [%s] }
+  %s { jetstream: enabled, exports: [%s%s] }
+  %s { imports: [%s%s%s] }
   %s {}
 }
 system_account: %s
-`, coreAccount, exports, edgeAccount, imports, systemAccount, systemAccount)
+`, coreAccount, exportServices(asked),
+		publicAccount, exportServices(readerShares), exportStreams(told),
+		edgeAccount, importServices(coreAccount, asked), importServices(publicAccount, readerShares), importStreams(publicAccount, told),
+		systemAccount, systemAccount)
 	if err := o.ProcessConfigString(text); err != nil {
 		return fmt.Errorf("configure accounts: %w", err)
 	}
@@ -76,11 +85,11 @@ system_account: %s
 
 // credentials are the random passwords of one run.
 type credentials struct {
-	node, gateway, admin string
+	node, gateway, publisher, admin string
 }
 
 func newCredentials() credentials {
-	return credentials{node: rand.Text(), gateway: rand.Text(), admin: rand.Text()}
+	return credentials{node: rand.Text(), gateway: rand.Text(), publisher: rand.Text(), admin: rand.Text()}
 }
 
 func (c credentials) of(role Role) (password string, ok bool) {
@@ -89,6 +98,8 @@ func (c credentials) of(role Role) (password string, ok bool) {
 		return c.node, true
 	case Gateway:
 		return c.gateway, true
+	case Publisher:
+		return c.publisher, true
 	default:
 		return "", false
 	}
@@ -98,11 +109,11 @@ func (c credentials) of(role Role) (password string, ok bool) {
 func addUsers(o *server.Options, cfg Config, c credentials) error {
 	inProcess := map[string]struct{}{"IN_PROCESS": {}}
 	overTCP := map[string]struct{}{"STANDARD": {}}
-	core, edge := account(o, coreAccount), account(o, edgeAccount)
+	core, edge, public := account(o, coreAccount), account(o, edgeAccount), account(o, publicAccount)
 
 	client := &server.Permissions{
-		Publish:   &server.SubjectPermission{Allow: clientSubjects(cfg.Context)},
-		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
+		Publish:   &server.SubjectPermission{Allow: append(clientSubjects(cfg.Context), readerSubjects...)},
+		Subscribe: &server.SubjectPermission{Allow: append(publicSubjects(cfg.Context), inboxes)},
 	}
 
 	o.Users = []*server.User{
@@ -111,6 +122,7 @@ func addUsers(o *server.Options, cfg Config, c credentials) error {
 			Username: string(Gateway), Password: c.gateway, Account: core, AllowedConnectionTypes: inProcess,
 			Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: gatewayDenied(cfg.Context)}},
 		},
+		{Username: string(Publisher), Password: c.publisher, Account: public, AllowedConnectionTypes: inProcess},
 		{Username: adminUser, Password: c.admin, Account: core, AllowedConnectionTypes: overTCP},
 	}
 	if cfg.ClientUser == "" {

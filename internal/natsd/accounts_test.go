@@ -78,7 +78,10 @@ func TestClientMayAsk(t *testing.T) {
 	gateway := connect(t, s, natsd.Gateway)
 	answer(t, gateway, demo+".>", "done")
 	edge := dial(t, s.ClientURL())
-	for _, subject := range []string{deposit, demo + ".get.account.a-1", demo + ".history.account.a-1"} {
+	for _, subject := range []string{
+		deposit, demo + ".get.account.a-1", demo + ".history.account.a-1",
+		demo + ".inbox.account.a-1.Deposit", demo + ".view.balances.a-1", demo + ".views",
+	} {
 		reply, err := edge.RequestWithContext(within(t), subject, nil)
 		if err != nil || string(reply.Data) != "done" {
 			t.Errorf("%s: %v, %v", subject, reply, err)
@@ -109,8 +112,7 @@ func TestClientMayNotPublish(t *testing.T) {
 		demo + ".log.0.account.a-1", demo + ".snap.account.a-1", demo + ".evt.account.a-1.Deposited",
 		demo + ".sagas.list", demo + ".sagas.force.checkout.o-1",
 		demo + ".cmd", demo, "other.cmd.account.a-1.Deposit",
-		"$JS.API.INFO", "$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.PURGE." + logName, "$JS.ACK.X.Y.1.1.1.1.0",
-		"$KV.lease.a", "$O.files.C.a", "$SYS.REQ.SERVER.PING", "_INBOX.somebody.1", "_R_.somebody",
+		demo + ".outcome.c-1", demo + ".inbox", demo + ".views.x", "_DOOR.CREATE.X", "_PUBLISHER.x", "$KV.lease.a", "$O.files.C.a", "$SYS.REQ.SERVER.PING", "_INBOX.somebody.1", "_R_.somebody",
 	} {
 		if err := edge.Publish(subject, []byte("forged")); err != nil {
 			t.Errorf("publish to %s: %v", subject, err)
@@ -130,7 +132,7 @@ func TestClientMayNotListenIn(t *testing.T) {
 	spy, victim := dial(t, s.ClientURL()), dial(t, s.ClientURL())
 	heard := make(chan *nats.Msg, 64)
 	for _, subject := range []string{
-		">", "*.>", demo + ".>", demo + ".cmd.>", demo + ".*.*.*.*", deposit, demo + ".log.>", demo + ".evt.>",
+		">", "*.>", demo + ".>", demo + ".cmd.>", demo + ".*.*.*.*", deposit, demo + ".log.>", demo + ".inbox.>",
 		"$SRV.>", "$SRV.PING", "$JS.>", "_R_.>", "_INBOX",
 	} {
 		for _, queue := range []string{"", "q"} {
@@ -237,7 +239,7 @@ func TestGatewayMayNotPublish(t *testing.T) {
 func TestInProcessUsersRefusedOverTCP(t *testing.T) {
 	t.Parallel()
 	s := start(t, config(t))
-	for _, role := range []natsd.Role{natsd.Node, natsd.Gateway} {
+	for _, role := range []natsd.Role{natsd.Node, natsd.Gateway, natsd.Publisher} {
 		connect(t, s, role) // The password is right, the way is not.
 		nc, err := nats.Connect(s.ClientURL(), nats.UserInfo(string(role), s.Password(role)))
 		if err == nil {

@@ -227,7 +227,7 @@ func (s *Server) poll(ctx context.Context, try func(context.Context) error) erro
 func (s *Server) Connect(role Role, opts ...nats.Option) (*nats.Conn, error) {
 	password, ok := s.credentials.of(role)
 	if !ok {
-		return nil, fmt.Errorf("connect: role %q does not exist: use Node or Gateway", role)
+		return nil, fmt.Errorf("connect: role %q does not exist: use Node, Gateway or Publisher", role)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -235,6 +235,9 @@ func (s *Server) Connect(role Role, opts ...nats.Option) (*nats.Conn, error) {
 		return nil, fmt.Errorf("connect as %s: the server has been stopped", role)
 	}
 	all := append([]nats.Option{nats.Name(string(role)), nats.MaxReconnects(-1), nats.Timeout(connectTimeout)}, opts...)
+	if role == Publisher {
+		all = append(all, nats.CustomInboxPrefix(publisherInbox))
+	}
 	all = append(all, nats.InProcessServer(s.nats), nats.UserInfo(string(role), password))
 	nc, err := nats.Connect("", all...)
 	if err != nil {

@@ -71,7 +71,7 @@ func TestConnectRefusesUnknownRole(t *testing.T) {
 	if err == nil {
 		t.Fatal("Connect succeeded")
 	}
-	wantText(t, err, `"holdfast-admin"`, "Node or Gateway")
+	wantText(t, err, `"holdfast-admin"`, "Node, Gateway or Publisher")
 }
 
 func TestConnectKeepsServerAndUser(t *testing.T) {

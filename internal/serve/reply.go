@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -104,7 +105,8 @@ func ShowTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 type Failure struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
-	status  int
+	// Status is the number that goes with it.
+	Status int `json:"-"`
 }
 
 // kinds of failure, with the sentence for an error that has none.
@@ -119,6 +121,7 @@ var kinds = map[holdfast.Code]struct {
 	holdfast.CodeOverloaded:  {429, "too much is under way; it was not executed: send it again later"},
 	holdfast.CodeCorrupt:     {500, "the aggregate's log is damaged: an operator has to look"},
 	holdfast.CodeUnavailable: {503, "it was not executed: send it again"},
+	holdfast.CodeBehind:      {504, "the read model has not come that far: ask again"},
 	holdfast.CodeUncertain:   {504, "it may have been executed"},
 }
 
@@ -127,19 +130,28 @@ const (
 	statusInternal = 500
 )
 
-// Explain tells what those hear of err who have asked on a subject. What is a bug, of the
-// domain or of ours, is told to the log under a reference, and they hear the reference.
-func (s *Service) Explain(subject string, err error) Failure {
+// Known tells what is heard of err by those who have asked, and whether they may hear it at
+// all: not of what is a bug, of the domain or of ours.
+func Known(err error) (Failure, bool) {
 	if rejection, ok := errors.AsType[*holdfast.Rejection](err); ok && rejection.Valid() {
-		return Failure{rejection.Reason, Sentence(rejection.Message, rejection.Reason), statusRejected}
+		return Failure{rejection.Reason, Sentence(rejection.Message, rejection.Reason), statusRejected}, true
 	}
 	if e, ok := errors.AsType[*holdfast.Error](err); ok {
 		if kind, ok := kinds[e.Code]; ok {
-			if e.Code == holdfast.CodeCorrupt {
-				s.cfg.Logger.Error("aggregate is corrupt", "subject", subject, "error", err)
-			}
-			return Failure{string(e.Code), Sentence(e.Message, kind.message), kind.status}
+			return Failure{string(e.Code), Sentence(e.Message, kind.message), kind.status}, true
 		}
+	}
+	return Failure{}, false
+}
+
+// Explain tells what those hear of err who have asked on a subject. What is a bug, of the
+// domain or of ours, is told to the log under a reference, and they hear the reference.
+func (s *Service) Explain(subject string, err error) Failure {
+	if f, ok := Known(err); ok {
+		if errors.Is(err, holdfast.ErrCorrupt) {
+			s.cfg.Logger.Error("aggregate is corrupt", "subject", subject, "error", err)
+		}
+		return f
 	}
 	reference := s.cfg.NewID()
 	log := s.cfg.Logger.With("subject", subject, "reference", reference)
@@ -177,7 +189,9 @@ func (s *Service) finish(e *Endpoint, r *Request, result Answer, err error) {
 	status := 0
 	if err != nil {
 		f := s.Explain(r.Subject, err)
-		status, result = f.status, s.refusal(r, f)
+		beside := result.Header // what an error tells in headers of its own
+		status, result = f.Status, s.refusal(e, r, f)
+		maps.Copy(result.Header, beside)
 	}
 	err = s.cfg.Conn.PublishMsg(&nats.Msg{Subject: r.Reply, Header: result.Header, Data: result.Body})
 	if err != nil {
@@ -186,13 +200,24 @@ func (s *Service) finish(e *Endpoint, r *Request, result Answer, err error) {
 	e.counters.answered(status, s.cfg.Now().Sub(r.At), err == nil)
 }
 
-func (s *Service) refusal(r *Request, f Failure) Answer {
-	body, err := Encode(r.Protobuf, &messages.ErrorReply{Code: f.Code, Message: f.Message}, map[string]Failure{"error": f})
+func (s *Service) refusal(e *Endpoint, r *Request, f Failure) Answer {
+	var body []byte
+	var err error
+	if e.Refuse != nil {
+		body, err = e.Refuse(f)
+	} else {
+		body, err = Encode(r.Protobuf, &messages.ErrorReply{Code: f.Code, Message: f.Message}, f.Body())
+	}
 	if err != nil { // the headers say it all
 		s.cfg.Logger.Error("encode error reply", "subject", r.Subject, "error", err)
 	}
-	return Answer{Body: body, Header: nats.Header{
-		micro.ErrorCodeHeader: {strconv.Itoa(f.status)},
-		micro.ErrorHeader:     {f.Message},
-	}}
+	return Answer{Body: body, Header: f.Header()}
+}
+
+// Body is what stands in JSON.
+func (f Failure) Body() any { return map[string]Failure{"error": f} }
+
+// Header is the convention of NATS services.
+func (f Failure) Header() nats.Header {
+	return nats.Header{micro.ErrorCodeHeader: {strconv.Itoa(f.Status)}, micro.ErrorHeader: {f.Message}}
 }

@@ -73,7 +73,9 @@ func Unsettled(ctx context.Context, err error, id string) error {
 }
 
 // ours are the second tokens of a context's subjects.
-var ours = []string{"log", "snap", "cmd", "get", "history", "sagas", "inbox", "evt"}
+var ours = []string{
+	"log", "snap", "cmd", "get", "history", "sagas", "inbox", "accepted", "outcome", "evt", "fed", "index", "view", "views", "projections",
+}
 
 // answerable reports whether an answer may be published to the reply subject. Whoever
 // names it chooses where we publish: not to the server's own subjects, and not

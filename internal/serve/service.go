@@ -52,8 +52,11 @@ func New(cfg Config) *Service {
 
 // An Endpoint handles requests of one kind, and counts them.
 type Endpoint struct {
-	// Handle has a request executed, in a goroutine of its own.
-	Handle   func(context.Context, *Request) (Answer, error)
+	// Handle has a request executed, in a goroutine of its own. Beside an error only the
+	// headers of the answer count.
+	Handle func(context.Context, *Request) (Answer, error)
+	// Refuse gives the body of a refusal, when it is another than that of the others.
+	Refuse   func(Failure) ([]byte, error)
 	counters counters
 }
 

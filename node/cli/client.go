@@ -68,6 +68,8 @@ type request struct {
 	body    []byte
 	// grace is how long the answer is awaited once ctx has ended.
 	grace time.Duration
+	// patience is how long one answer may take, when that is longer than other answers do.
+	patience time.Duration
 	// retrying, when set, is told of every retry.
 	retrying func(pause time.Duration, because *callError)
 }
@@ -225,6 +227,7 @@ func backoff(n int, seed string) time.Duration {
 func (c *client) attempt(ctx context.Context, q request, left time.Duration) ([]byte, *callError) {
 	limit := min(longestAttempt, c.timeout/3)
 	limit = max(min(limit, left), limit/4) // the last one may take a little more than is left
+	limit = max(limit, q.patience)
 	up := c.link.Load().up
 	waiting, cancel := context.WithTimeout(up, limit)
 	defer cancel()

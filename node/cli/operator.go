@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os/user"
@@ -34,18 +35,30 @@ type Nodes struct {
 // operating are the flags that all commands of operators have.
 type operating struct {
 	access  Access
+	serving string // what a node does that can be asked; sagas by default
 	nodes   Nodes
 	timeout time.Duration
 	json    bool
 	encoded bool
 }
 
+// seesProjections is what a node does that has some.
+const seesProjections = "sees to projections: is one running, and has its domain any?"
+
+// indexing is what a node does that has an index.
+const indexing = "has an index: is one running?"
+
 func (o *operating) bind(fs *pflag.FlagSet) {
+	o.bindPlain(fs)
+	fs.BoolVar(&o.encoded, "encoded", false, encodedHelp)
+}
+
+// bindPlain makes the flags of commands that name no aggregate.
+func (o *operating) bindPlain(fs *pflag.FlagSet) {
 	o.access.Bind(fs)
 	fs.DurationVar(&o.timeout, "timeout", askTimeout, "how long to go on trying")
 	fs.BoolVar(&o.json, "json", false, "write JSON, one document a line")
 	BindEnv(fs)
-	fs.BoolVar(&o.encoded, "encoded", false, encodedHelp)
 }
 
 func (o *operating) check() (err error) {
@@ -74,8 +87,8 @@ func (o *operating) runner(cfg Config, check func(args []string) error, run func
 func (o *operating) connect(ctx context.Context, cfg Config) (*client, error) {
 	c := newClient(ctx, cfg, o.nodes.Context, o.timeout)
 	c.at = place{name: o.nodes.Name, flag: o.nodes.Flag}
-	c.at.nobody = fmt.Sprintf("no node of the context %s (--context) at %s (%s) sees to sagas: is one running, and has its domain any?",
-		c.context, c.at.name, c.at.flag)
+	c.at.nobody = fmt.Sprintf("no node of the context %s (--context) at %s (%s) %s",
+		c.context, c.at.name, c.at.flag, cmp.Or(o.serving, "sees to sagas: is one running, and has its domain any?"))
 	var err error
 	if c.nc, err = o.nodes.Connect(c.natsOptions()...); err != nil {
 		c.end(err)

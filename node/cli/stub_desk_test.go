@@ -53,8 +53,10 @@ func startDesk(t *testing.T) *stubDesk {
 		t.Fatal(err)
 	}
 	d := &stubDesk{t: t, server: server}
-	if _, err := conn.Subscribe("shop.sagas.>", d.receive); err != nil {
-		t.Fatal(err)
+	for _, subjects := range []string{"shop.sagas.>", "shop.index.>"} {
+		if _, err := conn.Subscribe(subjects, d.receive); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := conn.Flush(); err != nil {
 		t.Fatal(err)

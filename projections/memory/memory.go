@@ -113,7 +113,12 @@ func (s *Sink) Commit(_ context.Context, u projections.Unit, from, to projection
 		return fmt.Errorf("%s: %w", u, projections.ErrFenced)
 	}
 	changed := g.clone()
-	if err := do(&batch{changed, u}); err != nil {
+	b := &batch{generation: changed, unit: u, from: from}
+	err = do(b)
+	if b.broken != nil {
+		return b.broken
+	}
+	if err != nil {
 		return err
 	}
 	changed.checkpoints[u] = to
@@ -215,12 +220,15 @@ func (s *Sink) Dump(_ context.Context, projection string, n uint64, each func(ta
 // A batch works on a copy of its generation.
 type batch struct {
 	*generation
-	unit projections.Unit
+	unit   projections.Unit
+	from   projections.Checkpoint
+	broken error
 }
 
-func (b *batch) Exec(string, []any) (int64, error)      { return 0, errRows }
-func (b *batch) Get(string, []any, []any) (bool, error) { return false, errRows }
-func (b *batch) Broken() error                          { return nil }
+func (b *batch) Exec(string, []any) (int64, error)             { return 0, errRows }
+func (b *batch) Get(string, []any, []any) (bool, error)        { return false, errRows }
+func (b *batch) Each(string, []any, func() error, []any) error { return errRows }
+func (b *batch) Broken() error                                 { return b.broken }
 
 func (b *batch) Change(key string, _ projections.Place, f func([]byte) ([]byte, error)) error {
 	body, err := f(b.documents[key])
@@ -237,6 +245,9 @@ func (b *batch) Change(key string, _ projections.Place, f func([]byte) ([]byte, 
 
 func (b *batch) Park(p projections.Parked) error {
 	i := slices.IndexFunc(b.parked[b.unit], func(q projections.Parked) bool { return same(p, q) })
+	if i < 0 && p.Event.Position.Sequence() <= b.from.Done {
+		return b.gone(p)
+	}
 	if i < 0 {
 		b.parked[b.unit] = append(b.parked[b.unit], p)
 		return nil
@@ -250,9 +261,15 @@ func (b *batch) Unpark(p projections.Parked, _ string) error {
 	before := len(b.parked[b.unit])
 	b.parked[b.unit] = slices.DeleteFunc(b.parked[b.unit], func(q projections.Parked) bool { return same(p, q) })
 	if len(b.parked[b.unit]) == before {
-		return fmt.Errorf("%s is not parked: %w", p.Event.ID, projections.ErrFenced)
+		return b.gone(p)
 	}
 	return nil
+}
+
+// gone breaks the batch: another one has had the event.
+func (b *batch) gone(p projections.Parked) error {
+	b.broken = fmt.Errorf("%s: %s is not parked any more: %w", b.unit, p.Event.ID, projections.ErrFenced)
+	return b.broken
 }
 
 func same(p, q projections.Parked) bool {

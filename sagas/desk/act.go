@@ -79,15 +79,15 @@ var needs = map[messages.DeskVerb]struct{ may, must []string }{
 // readOrder reads the body of an action.
 func readOrder(r *request) (o order, err error) {
 	need := needs[r.verb]
-	all := map[string]member{
-		"step": text("step", &o.step), "status": text("status", &o.status), "to": text("to", &o.to),
-		"command": {"command", func(value json.RawMessage) error { o.command = value; return nil }},
+	all := map[string]serve.Member{
+		"step": serve.Text("step", &o.step), "status": serve.Text("status", &o.status), "to": serve.Text("to", &o.to),
+		"command": serve.Raw("command", &o.command),
 	}
-	members := []member{text("reason", &o.reason)}
+	members := []serve.Member{serve.Text("reason", &o.reason)}
 	for _, name := range slices.Concat(need.must, need.may) {
 		members = append(members, all[name])
 	}
-	if err := readBody(r.Body, members...); err != nil {
+	if err := serve.ReadBody(r.Body, members...); err != nil {
 		return o, err
 	}
 	missing := map[string]bool{

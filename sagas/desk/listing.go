@@ -71,12 +71,12 @@ func (d *Desk) readQuery(body []byte) (q query, err error) {
 	q.limit = defaultLimit
 	var status []string
 	var after string
-	err = readBody(body,
-		text("saga", &q.saga),
-		into("status", `a list such as ["stuck"]`, &status),
-		duration("olderThan", &q.olderThan),
-		atMost("limit", maxLimit, &q.limit),
-		text("after", &after))
+	err = serve.ReadBody(body,
+		serve.Text("saga", &q.saga),
+		serve.Into("status", `a list such as ["stuck"]`, &status),
+		serve.Duration("olderThan", &q.olderThan),
+		serve.AtMost("limit", maxLimit, &q.limit),
+		serve.Text("after", &after))
 	if err != nil {
 		return q, err
 	}

@@ -35,7 +35,7 @@ type showing struct {
 // show shows where a saga stands and what it has done.
 func (d *Desk) show(ctx context.Context, r *request) (serve.Answer, error) {
 	from, limit := uint64(1), uint64(maxLimit)
-	if err := readBody(r.Body, atMost("from", math.MaxUint64, &from), atMost("limit", maxLimit, &limit)); err != nil {
+	if err := serve.ReadBody(r.Body, serve.AtMost("from", math.MaxUint64, &from), serve.AtMost("limit", maxLimit, &limit)); err != nil {
 		return serve.Answer{}, err
 	}
 	page := showing{Ref: r.name(), Saga: r.ref.Type, ID: r.id.String(), Waits: []wait{}, Timeline: []json.RawMessage{}}

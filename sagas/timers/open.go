@@ -100,7 +100,7 @@ func (t *Timers) openConsumer(ctx context.Context) (patience time.Duration, err 
 		if errors.Is(err, jetstream.ErrConsumerNotFound) {
 			c, err = t.js.CreateConsumer(ctx, t.stream, t.wanted)
 		}
-		if errors.Is(err, jetstream.ErrConsumerExists) {
+		if errors.Is(err, jetstream.ErrConsumerExists) || errors.Is(err, jetstream.ErrConsumerDoesNotExist) {
 			return errMaking
 		}
 		if err == nil {
@@ -165,19 +165,24 @@ func pause(ctx context.Context) bool {
 	}
 }
 
-// errMaking says that another node has just made what was not there. It may take a moment
-// until that can be seen.
-var errMaking = errors.New("another node is making it")
+// errMaking says that another node has just made what was not there, or somebody removed what
+// was. It may take a moment until that can be seen.
+var errMaking = errors.New("another node is making or removing it")
 
 // codeNoPeers is JetStream's code for servers that have not found one another yet.
 const codeNoPeers = 10005
+
+// codeNotMade is JetStream's code for a consumer that it cannot make, as while it still removes
+// the files of the last one of that name, or that was deleted before it could say that it is
+// made. A consumer that is new has other codes for what is wrong with its settings.
+const codeNotMade = 10012
 
 // passing reports whether an error is one that passes: there is no leader, or a new one,
 // nobody answers, or too much is going on.
 func passing(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		off := api.ErrorCode == jetstream.JSErrCodeJetStreamNotEnabled || api.ErrorCode == jetstream.JSErrCodeJetStreamNotEnabledForAccount
-		return api.ErrorCode == codeNoPeers || (api.Code == 503 || api.Code == 429) && !off
+		return api.ErrorCode == codeNoPeers || api.ErrorCode == codeNotMade || (api.Code == 503 || api.Code == 429) && !off
 	}
 	for _, p := range []error{
 		errMaking, jetstream.ErrNoStreamResponse, nats.ErrNoResponders, nats.ErrTimeout, context.DeadlineExceeded,

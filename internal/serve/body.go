@@ -1,7 +1,8 @@
-package desk
+package serve
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,23 +10,33 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/holdfast-run/holdfast"
 )
 
-// A member reads what a body has under a name.
-type member struct {
+// A Member reads what a body has under a name.
+type Member struct {
 	name string
 	read func(json.RawMessage) error
 }
 
-// readBody reads a JSON object of which no member is unknown or there twice; a dropped one
+// Raw reads a member that is any JSON.
+func Raw(name string, to *json.RawMessage) Member {
+	return Member{name, func(value json.RawMessage) error {
+		*to = value
+		return nil
+	}}
+}
+
+// ReadBody reads a JSON object of which no member is unknown or there twice; a dropped one
 // would be a dropped intent. An empty body is an empty object. The error is ErrMalformed and
 // names the member.
-func readBody(body []byte, members ...member) error {
+func ReadBody(body []byte, members ...Member) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil
 	}
 	if !utf8.Valid(body) {
-		return malformed("body: it is not valid UTF-8")
+		return holdfast.Errorf(holdfast.CodeMalformed, "body: it is not valid UTF-8")
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	seen := map[string]bool{}
@@ -42,15 +53,15 @@ func readBody(body []byte, members ...member) error {
 				return nil
 			}
 		}
-		return fmt.Errorf("%s: it is unknown: there are %s", name, names(members))
+		return fmt.Errorf("%s: it is unknown: there are %s", name, cmp.Or(names(members), "none"))
 	})
 	if err != nil {
-		return malformed("body: %w", err)
+		return holdfast.Errorf(holdfast.CodeMalformed, "body: %w", err)
 	}
 	return nil
 }
 
-func names(members []member) string {
+func names(members []Member) string {
 	var out []string
 	for _, m := range members {
 		out = append(out, m.name)
@@ -87,9 +98,9 @@ func eachMember(dec *json.Decoder, f func(name string, value json.RawMessage) er
 	return nil
 }
 
-// into reads a member into a value, and says what is wanted if it is another.
-func into[T any](name, want string, to *T) member {
-	return member{name, func(value json.RawMessage) error {
+// Into reads a member into a value, and says what is wanted if it is another.
+func Into[T any](name, want string, to *T) Member {
+	return Member{name, func(value json.RawMessage) error {
 		if json.Unmarshal(value, to) != nil {
 			return errors.New("want " + want)
 		}
@@ -97,11 +108,12 @@ func into[T any](name, want string, to *T) member {
 	}}
 }
 
-func text(name string, to *string) member { return into(name, "a string", to) }
+// Text reads a member that is a string.
+func Text(name string, to *string) Member { return Into(name, "a string", to) }
 
-// atMost reads a number from 1 to most; 0 leaves the default.
-func atMost(name string, most uint64, to *uint64) member {
-	return member{name, func(value json.RawMessage) error {
+// AtMost reads a number from 1 to most; 0 leaves the default.
+func AtMost(name string, most uint64, to *uint64) Member {
+	return Member{name, func(value json.RawMessage) error {
 		var n uint64
 		if json.Unmarshal(value, &n) != nil || n > most {
 			return fmt.Errorf("want a whole number, %d at most", most)
@@ -113,8 +125,9 @@ func atMost(name string, most uint64, to *uint64) member {
 	}}
 }
 
-func duration(name string, to *time.Duration) member {
-	return member{name, func(value json.RawMessage) (err error) {
+// Duration reads a member such as 5m.
+func Duration(name string, to *time.Duration) Member {
+	return Member{name, func(value json.RawMessage) (err error) {
 		var s string
 		if json.Unmarshal(value, &s) == nil {
 			*to, err = time.ParseDuration(s)

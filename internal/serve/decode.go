@@ -1,8 +1,10 @@
-package gateway
+package serve
 
 import (
 	"bytes"
 	"fmt"
+	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -10,13 +12,12 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/holdfast-run/holdfast"
-	"github.com/holdfast-run/holdfast/internal/serve"
 	"github.com/holdfast-run/holdfast/messages"
 )
 
-// decode reads a body into an empty message. The error is ErrMalformed and names the
+// Decode reads a body into an empty message. The error is ErrMalformed and names the
 // field.
-func decode(body []byte, m proto.Message, protobuf bool) error {
+func Decode(body []byte, m proto.Message, protobuf bool) error {
 	var err error
 	if protobuf {
 		err = decodeProtobuf(body, m)
@@ -31,13 +32,13 @@ func decode(body []byte, m proto.Message, protobuf bool) error {
 
 func decodeProtobuf(body []byte, m proto.Message) error {
 	if err := proto.Unmarshal(body, m); err != nil {
-		return fmt.Errorf("it is not a protobuf %s: %s", proto.MessageName(m), serve.Plain(err))
+		return fmt.Errorf("it is not a protobuf %s: %s", proto.MessageName(m), Plain(err))
 	}
 	return checkKnown(m.ProtoReflect())
 }
 
 func decodeJSON(body []byte, m proto.Message) error {
-	if blank(body) {
+	if Blank(body) {
 		if m.ProtoReflect().Descriptor().Fields().Len() > 0 {
 			return fmt.Errorf("it is empty: send {} for a %s without values", proto.MessageName(m))
 		}
@@ -45,12 +46,13 @@ func decodeJSON(body []byte, m proto.Message) error {
 	}
 	if err := protojson.Unmarshal(body, m); err != nil {
 		return fmt.Errorf("it is not a %s in JSON (protobuf needs the header %s: %s): %s",
-			proto.MessageName(m), messages.HeaderContentType, messages.TypeProtobuf, serve.Plain(err))
+			proto.MessageName(m), messages.HeaderContentType, messages.TypeProtobuf, Plain(err))
 	}
 	return nil
 }
 
-func blank(body []byte) bool { return len(bytes.TrimSpace(body)) == 0 }
+// Blank reports whether a body holds nothing but white space.
+func Blank(body []byte) bool { return len(bytes.TrimSpace(body)) == 0 }
 
 // checkKnown says which field of m, or of a message in it, is not known here.
 func checkKnown(m protoreflect.Message) error {
@@ -79,4 +81,19 @@ func checkKnown(m protoreflect.Message) error {
 		return err == nil
 	})
 	return err
+}
+
+// NewCommand makes an empty command that clients may send. What nodes and operators tell a
+// saga is none.
+func NewCommand(def holdfast.Definition, name string) (holdfast.Command, bool) {
+	c, ok := def.NewCommand(name)
+	return c, ok && !messages.Own(c)
+}
+
+// Commands are the names of those that clients may send, for people.
+func Commands(def holdfast.Definition) string {
+	return strings.Join(slices.DeleteFunc(def.Commands(), func(name string) bool {
+		_, ok := NewCommand(def, name)
+		return !ok
+	}), ", ")
 }

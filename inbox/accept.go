@@ -1,0 +1,62 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/messages"
+)
+
+// codeStoreFailed is JetStream's code for a stream that cannot store a message.
+const codeStoreFailed = 10077
+
+// accept stores a command. While the stream has no leader it tries again until ctx ends. The
+// error is ErrOverloaded when the stream is full, ErrUnavailable when the command is certainly
+// not stored, ErrMalformed when its id was used for another one, and ErrUncertain.
+func (b *Inbox) accept(ctx context.Context, c *command) (sequence uint64, duplicate bool, err error) {
+	perhaps := false
+	for {
+		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
+		ack, err := b.core.PublishMsg(attempt, c.message(), jetstream.WithRetryAttempts(0))
+		cancel()
+		if err == nil {
+			if ack.Duplicate {
+				err = b.checkSame(ctx, c, ack.Sequence)
+			}
+			return ack.Sequence, ack.Duplicate, err
+		}
+		api, refused := errors.AsType[*jetstream.APIError](err)
+		switch {
+		case refused && api.ErrorCode == codeStoreFailed && strings.Contains(api.Description, "maximum"):
+			return 0, false, holdfast.Errorf(holdfast.CodeOverloaded, "so many commands wait that no more is taken (%s); it was not accepted: send it again later", api.Description)
+		case refused && api.ErrorCode == codeStoreFailed:
+			return 0, false, holdfast.Errorf(holdfast.CodeUnavailable, "the command cannot be stored (%s); it was not accepted: send it again later", api.Description)
+		}
+		perhaps = perhaps || !refused && !errors.Is(err, jetstream.ErrNoStreamResponse)
+		if (perhaps || passing(err)) && pause(ctx, retryInterval) == nil {
+			continue
+		}
+		if perhaps {
+			return 0, false, holdfast.Errorf(holdfast.CodeUncertain, "it is not known whether the stream took it: %w", err)
+		}
+		return 0, false, holdfast.Errorf(holdfast.CodeUnavailable, "the stream did not take it (%w); it was not accepted: send it again", err)
+	}
+}
+
+// checkSame refuses an id that another command of the aggregate was accepted with, as far as
+// that still waits.
+func (b *Inbox) checkSame(ctx context.Context, c *command, sequence uint64) error {
+	m, err := b.accepted.GetMsg(ctx, sequence)
+	if err != nil { // it has been executed, or JetStream is busy: it was accepted
+		return nil //nolint:nilerr // the aggregate compares as well
+	}
+	s, err := messages.ParseSubject(m.Subject)
+	if err == nil && s.Name != c.subject.Name && m.Header.Get(messages.HeaderCommandID) == c.meta.ID {
+		return holdfast.Errorf(holdfast.CodeMalformed, "the command id %q was used for %s before, and is now given to %s", c.meta.ID, s.Name, c.subject.Name)
+	}
+	return nil
+}

@@ -1,0 +1,175 @@
+package index
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/serve"
+	"github.com/holdfast-run/holdfast/messages"
+	"github.com/holdfast-run/holdfast/projections"
+)
+
+const (
+	// queueGroup is shared by the nodes: each request goes to one of them.
+	queueGroup     = "holdfast"
+	maxInFlight    = 16
+	maxBody        = 16 << 10
+	defaultTimeout = 10 * time.Second
+)
+
+// A Source has the index that serves.
+type Source interface {
+	// Query calls do with a batch that only reads.
+	Query(ctx context.Context, do func(projections.Batch) error) error
+}
+
+// Config is what a desk is started with. Timeout and Logger have defaults.
+type Config struct {
+	Context messages.Context
+	// Conn carries requests and replies. The desk neither drains nor closes it.
+	Conn   *nats.Conn
+	Source Source
+	// Timeout is how long a request may take; 10 seconds by default.
+	Timeout time.Duration
+	Logger  *slog.Logger
+}
+
+// A Desk answers operators who ask the index, from Start to Stop.
+type Desk struct {
+	cfg      Config
+	requests *serve.Service
+	endpoint serve.Endpoint
+	sub      *nats.Subscription
+	closed   <-chan nats.SubStatus
+}
+
+// Start answers requests until Stop, or until the connection is closed.
+func Start(cfg Config) (*Desk, error) {
+	if cfg.Conn == nil || cfg.Source == nil {
+		return nil, errors.New("start the index desk: Conn or Source is nil: both are needed")
+	}
+	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
+	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
+	d := &Desk{cfg: cfg, requests: serve.New(serve.Config{
+		Context: cfg.Context, Conn: cfg.Conn, MaxInFlight: maxInFlight, MaxInFlightBytes: maxInFlight * maxBody, MaxBody: maxBody,
+		Timeout: cfg.Timeout, Now: time.Now, NewID: nuid.Next, Logger: cfg.Logger,
+	})}
+	d.endpoint.Handle = d.handle
+	var err error
+	d.sub, err = cfg.Conn.QueueSubscribe(messages.IndexSubjects(cfg.Context), queueGroup, func(m *nats.Msg) {
+		d.requests.Receive(&d.endpoint, serve.Request{
+			Subject: m.Subject, Reply: m.Reply, Headers: m.Header, Body: m.Data, Garbled: serve.Garbled(m),
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start the index desk: %w", err)
+	}
+	d.closed = d.sub.StatusChanged(nats.SubscriptionClosed)
+	if err := cfg.Conn.FlushTimeout(cfg.Timeout); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the index desk: flush connection: %w", err), d.sub.Unsubscribe())
+	}
+	return d, nil
+}
+
+// Stop takes no request any more, and waits for what is under way as long as ctx allows. It
+// bears repetition.
+func (d *Desk) Stop(ctx context.Context) error {
+	if d.cfg.Conn.IsConnected() && d.sub.Drain() == nil {
+		select {
+		case <-d.closed:
+		case <-ctx.Done():
+		}
+	}
+	if err := d.requests.Close(ctx); err != nil {
+		return fmt.Errorf("stop the index desk: %w", err)
+	}
+	return nil
+}
+
+func (d *Desk) handle(ctx context.Context, r *serve.Request) (serve.Answer, error) {
+	_, verb, err := messages.ParseIndexSubject(r.Subject)
+	if err != nil {
+		return serve.Answer{}, malformed("%w", err)
+	}
+	h, err := r.ParseHeader(messages.Kind(verb))
+	if err != nil {
+		return serve.Answer{}, err
+	}
+	if h.Protobuf {
+		return serve.Answer{}, malformed("header %s: the index reads and writes %s only", messages.HeaderContentType, messages.TypeJSON)
+	}
+	answer := d.events
+	if verb == messages.IndexExplain {
+		answer = d.explain
+	}
+	v, err := answer(ctx, r.Body)
+	if err != nil {
+		return serve.Answer{}, serve.Unread(ctx, err)
+	}
+	body, err := serve.Encode(false, nil, v)
+	if err == nil && len(body) > d.requests.Room() {
+		err = holdfast.Errorf(holdfast.CodeTooLarge, "the answer takes %d bytes, a message has room for %d: ask for less with limit", len(body), d.requests.Room())
+	}
+	return serve.Answer{Body: body}, err
+}
+
+func (d *Desk) events(ctx context.Context, body []byte) (any, error) {
+	var q Query
+	if err := read(body, &q); err != nil {
+		return nil, err
+	}
+	if _, err := q.statement(); err != nil { // before anything is asked of the database
+		return nil, err
+	}
+	var page Page
+	err := d.cfg.Source.Query(ctx, func(b projections.Batch) (err error) {
+		page, err = Find(projections.NewRows(b), q)
+		return err
+	})
+	return page, err
+}
+
+func (d *Desk) explain(ctx context.Context, body []byte) (any, error) {
+	var q struct {
+		CommandID string `json:"commandId"`
+	}
+	if err := read(body, &q); err != nil {
+		return nil, err
+	}
+	if err := messages.CheckCommandID(q.CommandID); err != nil {
+		return nil, malformed("body: commandId: %w", err)
+	}
+	var story Story
+	err := d.cfg.Source.Query(ctx, func(b projections.Batch) (err error) {
+		story, err = Explain(projections.NewRows(b), q.CommandID)
+		return err
+	})
+	return story, err
+}
+
+// read reads a JSON object without members that nobody knows; an empty body is an empty one.
+func read(body []byte, into any) error {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return malformed("body: %w", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return malformed("body: something follows the JSON object")
+	}
+	return nil
+}
