@@ -128,6 +128,14 @@ type quiet struct{ projections.Batch }
 // Later does nothing.
 func (quiet) Later(projections.Effected) error { return nil }
 
+// Failed implements [projections.Failing].
+func (q quiet) Failed() error {
+	if f, ok := q.Batch.(projections.Failing); ok {
+		return f.Failed()
+	}
+	return nil
+}
+
 // brokenWait is how long to wait before the sink is asked again that has failed so many times.
 func brokenWait(failures int) time.Duration {
 	return min(100*time.Millisecond<<min(failures-1, 10), 5*time.Second)

@@ -242,3 +242,18 @@ func TestMeter(t *testing.T) {
 		}
 	}
 }
+
+// A batch whose transaction is spoiled says so in a generation that does not serve, too.
+func TestQuietFails(t *testing.T) {
+	t.Parallel()
+	if err := (quiet{&tape{}}).Failed(); err != nil {
+		t.Errorf("one that cannot fail does with %v", err)
+	}
+	if err := (quiet{spoiled{&tape{}}}).Failed(); !errors.Is(err, errFound) {
+		t.Errorf("it fails with %v", err)
+	}
+}
+
+type spoiled struct{ *tape }
+
+func (spoiled) Failed() error { return errFound }
