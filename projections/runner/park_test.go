@@ -114,6 +114,7 @@ func TestOrders(t *testing.T) {
 	n.has("c", 1)
 	order(runner.Order{Act: runner.Skip, Event: "number/d@2", Reason: "in advance"})
 	n.await(w.record("d", 13, 3))
+	w.until("d has drained", func() bool { return len(n.parked("number/d")) == 0 }, func() string { return "" })
 	n.has("d", 1, 3)
 	r.number.Store(0)
 	order(runner.Order{Act: runner.Retry})

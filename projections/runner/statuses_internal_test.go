@@ -21,7 +21,9 @@ func TestSum(t *testing.T) {
 		{[]UnitStatus{live}, "live  [0-10] 0 behind, 5 a second, 0 parked"},
 		{[]UnitStatus{
 			live, with(func(u *UnitStatus) { u.Shard, u.State, u.Position, u.Behind, u.Parked = 1, CatchingUp, "0-7", 3, 2 }),
-			with(func(u *UnitStatus) { u.Partition, u.State, u.Position, u.Behind, u.Parked = 10, CatchingUp, "10-1", 4, 1 }),
+			with(func(u *UnitStatus) {
+				u.Partition, u.State, u.Position, u.Behind, u.Parked = 10, CatchingUp, "10-1", 4, 1
+			}),
 		}, "catching up  [0-7 10-1] 7 behind, 15 a second, 3 parked"},
 		{[]UnitStatus{with(func(u *UnitStatus) { u.State, u.Reason = Blocked, "why" }), with(func(u *UnitStatus) { u.Shard, u.State = 1, Paused })}, "blocked why [0-10] 0 behind, 10 a second, 0 parked"},
 		{[]UnitStatus{with(func(u *UnitStatus) { u.Silent = true })}, "stopped the node a has not been heard of for 15s [0-10] 0 behind, 5 a second, 0 parked"},
