@@ -17,7 +17,7 @@ build: ## the programs, into bin/
 
 .PHONY: test
 test: ## all tests
-	go test ./...
+	.ci/run tests
 
 .PHONY: race
 race: ## the tests of what is concurrent, under the race detector

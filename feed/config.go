@@ -62,8 +62,9 @@ type Config struct {
 	Logger *slog.Logger
 	Now    func() time.Time
 
-	line  line // Public by default
-	sweep int  // how many marks there may be; maxMarks by default
+	line    line          // Public by default
+	sweep   int           // how many marks there may be; maxMarks by default
+	settled time.Duration // after which an error is past; settled by default
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -84,6 +85,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.sweep == 0 {
 		c.sweep = maxMarks
+	}
+	if c.settled == 0 {
+		c.settled = settled
 	}
 	if _, err := messages.ParseContext(string(c.Context)); err != nil {
 		return c, fmt.Errorf("Context: %w", err)

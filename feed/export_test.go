@@ -1,6 +1,10 @@
 package feed
 
-import "github.com/nats-io/nats.go"
+import (
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
 
 // A Line is for tests what carries messages.
 type Line = line
@@ -17,6 +21,12 @@ func (c Config) Sweeping(n int) Config {
 	return c
 }
 
+// Settling takes an error for past after so long.
+func (c Config) Settling(d time.Duration) Config {
+	c.settled = d
+	return c
+}
+
 // Of a batch.
 const (
 	HeaderCommit = headerCommit
@@ -24,8 +34,7 @@ const (
 	MaxParts     = maxParts
 )
 
-var (
-	_ Line = (*nats.Conn)(nil)
-	// PublishBatch and ReadAck are told of in the package's own tests.
-	PublishBatch, ReadAck = publishBatch, readAck
-)
+var _ Line = (*nats.Conn)(nil)
+
+// PublishBatch is what writes.
+var PublishBatch = publishBatch

@@ -21,7 +21,7 @@ import (
 const (
 	firstPause = 50 * time.Millisecond
 	lastPause  = 5 * time.Second
-	// settled is how long nothing has to happen until what went wrong before is past.
+	// settled is how long nothing has to go wrong until what did before is past.
 	settled = 5 * time.Second
 )
 
@@ -73,7 +73,7 @@ func (p *partition) run(ctx context.Context, note func(uint64)) (written bool, e
 		at = mark{Done: p.known()}
 	}
 	p.wrote(at.Done, note) // which whoever wrote it may not have heard
-	defer time.AfterFunc(settled, p.fine).Stop()
+	defer time.AfterFunc(p.feed.config.settled, p.fine).Stop()
 	ctx, cancel := context.WithCancel(ctx)
 	steps, ended := make(chan step, ahead), make(chan error, 1)
 	go func() {
@@ -98,7 +98,6 @@ func (p *partition) run(ctx context.Context, note func(uint64)) (written bool, e
 			written = true
 		}
 		p.wrote(b.mark.Done, note)
-		p.fine()
 		if marks%p.feed.config.sweep == 0 {
 			if err := p.feed.sweep(ctx, p.number); err != nil {
 				p.log.Debug("old marks of the feed are not removed", "error", err)
@@ -163,8 +162,12 @@ func (p *partition) steps(rec persistence.Record, skip int) []step {
 func (p *partition) step(e recorded) step {
 	s, ok := p.feed.render(e)
 	if !ok {
-		p.notRead()
-		p.log.Warn("an event is not shown in its newest form", "position", e.position.String(), "event", e.event.Type, "reason", s.messages[0].Header.Get(messages.HeaderUnread))
+		level := slog.LevelDebug
+		n := p.notRead()
+		if n&(n-1) == 0 { // there may be very many
+			level = slog.LevelWarn
+		}
+		p.log.Log(context.Background(), level, "an event is not shown in its newest form", "unread", n, "position", e.position.String(), "event", e.event.Type, "reason", s.messages[0].Header.Get(messages.HeaderUnread))
 	}
 	return s
 }
@@ -215,10 +218,12 @@ func (p *partition) fine() {
 	p.err = nil
 }
 
-func (p *partition) notRead() {
+// notRead counts what cannot be read.
+func (p *partition) notRead() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.unread++
+	return p.unread
 }
 
 // failed notes why this node does not go on. What passes soon is not worth a warning.

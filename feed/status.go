@@ -24,9 +24,10 @@ type Status struct {
 	// Behind is how many commits lie between, and Late how long the first of them has waited.
 	Behind uint64
 	Late   time.Duration
-	// Unread is how many events and commits this node could not read since it was started.
+	// Unread is how often this node met an event or a commit that it could not read since it
+	// was started.
 	Unread uint64
-	// Err is why this node, if it is Here, does not go on; nil when it does.
+	// Err is why this node, if it is Here, does not go on, or did not some seconds ago.
 	Err error
 }
 

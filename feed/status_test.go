@@ -59,7 +59,7 @@ func TestLostLog(t *testing.T) {
 	other.deposit("a", 1)
 	c := w.config()
 	c.Log = other.store
-	f := w.start(c)
+	f := w.start(c.Settling(300 * time.Millisecond))
 	await(t, "it says so", func() bool { return errors.Is(status(t, f).Err, holdfast.ErrCorrupt) })
 	other.deposit("a", 1)
 	other.deposit("a", 1)

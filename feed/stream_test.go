@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/holdfast-run/holdfast/feed"
@@ -31,21 +32,29 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestRetentionIsChanged: the stream has the limits of the last that was started.
+// TestRetentionIsChanged: the stream has the limits of the last that was started, whoever
+// writes it.
 func TestRetentionIsChanged(t *testing.T) {
 	w := newWorld(t)
-	w.start(w.config())
+	refuse := true
+	w.start(w.config().Over(&line{Conn: w.conn, fate: func(*nats.Msg, bool) fate {
+		if refuse {
+			refuse = false
+			return refused // so that it begins again
+		}
+		return sent
+	}}))
 	if got := w.stream().CachedInfo().Config; got.MaxAge != feed.DefaultMaxAge || got.MaxBytes != feed.DefaultMaxBytes {
 		t.Errorf("the limits are %v and %d", got.MaxAge, got.MaxBytes)
 	}
 	c := w.config()
 	c.MaxAge, c.MaxBytes = time.Hour, 1<<20
-	w.start(c)
+	w.start(c).Stop()
+	w.deposit("a", 3)
+	w.awaitEvents()
 	if got := w.stream().CachedInfo().Config; got.MaxAge != time.Hour || got.MaxBytes != 1<<20 {
 		t.Errorf("the limits are %v and %d", got.MaxAge, got.MaxBytes)
 	}
-	w.deposit("a", 3)
-	w.awaitEvents()
 }
 
 // TestMaxBytes: what is pushed out of a small stream is gone, and the feed goes on.

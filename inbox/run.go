@@ -181,11 +181,11 @@ func (r *run) add(c *command) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := entry{sequence: c.sequence, accepted: c.meta.At.UnixNano()}
-	if r.kept+len(c.body) <= r.runner.config.kept {
+	l := r.lanes[c.lane()]
+	if (l == nil || l.state != isParked) && r.kept+len(c.body) <= r.runner.config.kept {
 		e.command = c
 		r.kept += len(c.body)
 	}
-	l := r.lanes[c.lane()]
 	if l != nil {
 		l.queue = append(l.queue, e)
 		return
@@ -230,9 +230,7 @@ func (r *run) step(l *lane) {
 	case r.ctx.Err() != nil: // another run takes it from here
 		return
 	case next == isReady:
-		if e := l.queue[0]; e.command != nil {
-			r.kept -= len(e.command.body)
-		}
+		r.drop(&l.queue[0])
 		l.queue = l.queue[1:]
 		l.failures, l.doubt, l.rest, l.mark = 0, false, 0, nil
 		if len(l.queue) == 0 {
@@ -242,11 +240,22 @@ func (r *run) step(l *lane) {
 		}
 	case next == isParked && (l.mark == nil || l.mark.Wish == nil):
 		l.state = isParked
+		for i := range l.queue { // it may stand for long
+			r.drop(&l.queue[i])
+		}
 	default:
 		l.rest = min(max(2*l.rest, firstPause), lastPause)
 		r.putOff(l)
 	}
 	r.dispatch()
+}
+
+// drop keeps a body no longer.
+func (r *run) drop(e *entry) {
+	if e.command != nil {
+		r.kept -= len(e.command.body)
+		e.command = nil
+	}
 }
 
 // putOff lets a lane go on after a rest.

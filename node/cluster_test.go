@@ -164,6 +164,7 @@ func verified(t *testing.T, c node.Config) {
 // Three nodes keep one log; when one stops the other two go on, and it comes back to its
 // place.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	const opening, deposit = "demo.cmd.account.ada.OpenAccount", "demo.cmd.account.ada.Deposit"
 	configs := trio(t)
 	begin := time.Now()
@@ -205,6 +206,7 @@ func TestCluster(t *testing.T) {
 
 // A node whose server has lost the others says so to whoever asks, and can be stopped.
 func TestClusterWithoutMajority(t *testing.T) {
+	t.Parallel()
 	configs := trio(t)
 	nodes := startAll(t, configs...)
 	last := dial(t, nodes[2])
@@ -254,6 +256,7 @@ func (h hears) Handle(_ context.Context, r slog.Record) error {
 
 // A node that waits says for whom, and leaves nothing behind when its start is given up.
 func TestClusterTellsForWhomItWaits(t *testing.T) {
+	t.Parallel()
 	configs := trio(t)
 	heard := make(chan string, 1)
 	hear := slog.New(hears{slog.DiscardHandler, "waiting for the other servers", heard})

@@ -37,6 +37,8 @@ type Config struct {
 	Sagas []*sagas.Saga
 	// Projections of the domain: its read models.
 	Projections []*projections.Projection
+	// NoIndex leaves out the index of all events, in which operators look for them.
+	NoIndex bool
 	// Database is the URL of the PostgreSQL database that keeps the projections which are kept
 	// in a SQL database, as postgres://user@host:5432/database; when it is empty they are kept
 	// in files of SQLite, on each node. It is the same on all nodes.

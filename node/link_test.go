@@ -163,6 +163,7 @@ func (j *journal) String() string {
 // A server that is away for a while, and refuses the node's login again and again when it
 // is back, is lost and found, and each is said once.
 func TestServerLostAndFound(t *testing.T) {
+	t.Parallel()
 	d, url := newDoor(t)
 	var log journal
 	c := config(t)

@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"flag"
 	"log/slog"
 	"net"
 	"os"
@@ -26,6 +27,7 @@ func TestMain(m *testing.M) {
 	if orders := os.Getenv(dieOrders); orders != "" {
 		runAndDie(orders)
 	}
+	_ = flag.Set("test.parallel", "4") // they wait for elections more than they compute
 	goleak.VerifyTestMain(m)
 }
 

@@ -14,6 +14,7 @@ import (
 // NATS is away for longer than the lease: the node answers at once that it is, and serves
 // again soon after it is back.
 func TestOutage(t *testing.T) {
+	t.Parallel()
 	door, url := newDoor(t)
 	c := config(t)
 	external(&c, url)

@@ -3,8 +3,10 @@ package node
 import (
 	"cmp"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/projections"
 	"github.com/holdfast-run/holdfast/projections/desk"
+	"github.com/holdfast-run/holdfast/projections/index"
 	"github.com/holdfast-run/holdfast/projections/kvsink"
 	"github.com/holdfast-run/holdfast/projections/runner"
 	"github.com/holdfast-run/holdfast/projections/sqlsink"
@@ -25,18 +28,25 @@ type readModels struct {
 	register *runner.Register
 	runner   *runner.Runner
 	desk     *desk.Desk
-
-	public *nats.Conn // where clients read NATS KV
+	index    *index.Desk
+	kv       *kvsink.Sink
 
 	mu  sync.Mutex
 	sql *sqlsink.Sink // once it was needed
-	kv  *kvsink.Sink  // as that
+}
+
+// readModels are the projections of the domain, and the index.
+func (c Config) readModels() []*projections.Projection {
+	if c.NoIndex {
+		return c.Projections
+	}
+	return append(slices.Clip(c.Projections), index.Definition)
 }
 
 // checkProjections says what is wrong with the projections of a domain as a whole.
 func (c Config) checkProjections() error {
 	seen := map[string]bool{}
-	for _, p := range c.Projections {
+	for _, p := range c.readModels() {
 		if p == nil {
 			return &ConfigError{Field: "Projections", Problem: "one of them is nil: leave it out"}
 		}
@@ -62,10 +72,15 @@ func (c Config) views() string {
 // runProjections has the node take its part in keeping the projections.
 func (n *Node) runProjections(ctx context.Context, core, public *nats.Conn) (err error) {
 	c, name := n.config, messages.Context(n.config.Context)
-	if len(c.Projections) == 0 {
+	if len(c.readModels()) == 0 {
 		return nil
 	}
-	n.views.context, n.views.public = name, public
+	n.views.context = name
+	if n.views.kv, err = kvsink.New(kvsink.Config{
+		Context: name, Conn: public, Log: messages.NewLogName(n.store.Created()), Replicas: c.Replicas,
+	}); err != nil {
+		return err
+	}
 	n.views.register, err = runner.OpenRegister(ctx, runner.RegisterConfig{Context: name, Conn: core, Replicas: c.Replicas, Log: c.Log})
 	if err != nil {
 		return err
@@ -77,7 +92,7 @@ func (n *Node) runProjections(ctx context.Context, core, public *nats.Conn) (err
 		return err
 	}
 	n.views.runner, err = runner.Start(ctx, runner.Config{
-		Projections: c.Projections, Log: n.store, Register: n.views.register, Seats: seats, Sink: n.sinkOf,
+		Projections: c.readModels(), Log: n.store, Register: n.views.register, Seats: seats, Sink: n.sinkOf,
 		Node: c.called(), Alone: c.runs() == "alone", Logger: c.Log,
 	})
 	return err
@@ -92,21 +107,10 @@ func (c Config) called() string {
 
 // sinkOf gives where a projection is kept.
 func (n *Node) sinkOf(p *projections.Projection) (projections.Sink, error) {
-	log := messages.NewLogName(n.store.Created())
 	if p.InKV() {
-		return n.views.inKV(n.config, log)
+		return n.views.kv, nil
 	}
-	return n.views.inSQL(n.config, log)
-}
-
-// inKV gives the one sink of all that are kept in NATS KV.
-func (v *readModels) inKV(c Config, log messages.LogName) (_ *kvsink.Sink, err error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.kv == nil {
-		v.kv, err = kvsink.New(kvsink.Config{Conn: v.public, Context: v.context, Log: log, Replicas: c.Replicas})
-	}
-	return v.kv, err
+	return n.views.inSQL(n.config, messages.NewLogName(n.store.Created()))
 }
 
 // inSQL gives the one sink of all that are kept in a SQL database.
@@ -134,15 +138,32 @@ func (n *Node) serveProjections() (err error) {
 		Context: messages.Context(c.Context), Conn: n.edge, Register: n.views.register, Runner: n.views.runner, Node: c.called(),
 		Describe: n.store.Describe, Timeout: c.Timeout, Logger: c.Log,
 	})
+	if err != nil || c.NoIndex {
+		return err
+	}
+	n.views.index, err = index.Start(index.Config{
+		Context: messages.Context(c.Context), Conn: n.edge, Source: indexed{n.views.runner}, Timeout: c.Timeout, Logger: c.Log,
+	})
 	return err
 }
 
-// stopAnswering has the desk answer no more.
-func (v *readModels) stopAnswering(ctx context.Context) error {
-	if v.desk == nil {
-		return nil
+// indexed is the index as it serves.
+type indexed struct{ runner *runner.Runner }
+
+// Query implements [index.Source].
+func (i indexed) Query(ctx context.Context, do func(projections.Batch) error) error {
+	return i.runner.Query(ctx, index.Name, do)
+}
+
+// stopAnswering has operators answered no more.
+func (v *readModels) stopAnswering(ctx context.Context) (err error) {
+	if v.desk != nil {
+		err = v.desk.Stop(ctx)
 	}
-	return v.desk.Stop(ctx)
+	if v.index != nil {
+		err = errors.Join(err, v.index.Stop(ctx))
+	}
+	return err
 }
 
 // stop ends what is under way, and gives back the databases.

@@ -90,6 +90,7 @@ func runCommand(d Domain, cfg cli.Config) *cobra.Command {
 	fs.StringVar(&c.Database, "database", "", "`URL` of the PostgreSQL database that keeps projections, as postgres://user@host:5432/database; its password is better given in the environment (default: files of SQLite)")
 	bindPeers(fs, &c)
 	bindLimits(fs, &c)
+	fs.BoolVar(&c.NoIndex, "no-index", false, "do not keep the index of all events, which node events and node explain ask")
 	bindFeed(fs, &c.Feed)
 	logs.bind(cmd)
 	cli.BindEnv(fs)

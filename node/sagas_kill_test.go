@@ -296,7 +296,7 @@ func testKills(t *testing.T, configs ...node.Config) {
 	t.Helper()
 	some := *kills
 	if len(configs) > 1 { // after each kill the servers elect a leader
-		some = min(some, 2)
+		some = min(some, 1)
 	}
 	b := startBand(t, configs...)
 	stockUp(t, b.mortals[0].url)

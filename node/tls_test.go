@@ -80,6 +80,7 @@ func shown(t *testing.T, address string, by, stranger *certtest.Authority) (cert
 // Three nodes with certificates form a cluster and answer each other's requests; all
 // their ports for one another demand one of their authority.
 func TestClusterOverTLS(t *testing.T) {
+	t.Parallel()
 	authority, configs := certtest.NewAuthority(t), trio(t)
 	for i := range configs {
 		secure(t, &configs[i], authority)

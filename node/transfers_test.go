@@ -26,6 +26,7 @@ const (
 // Money neither comes nor goes when it moves among accounts, though one transfer in twenty is
 // refused, one answer in a hundred gets lost, and the node is killed twice.
 func TestTransfers(t *testing.T) {
+	t.Parallel()
 	c := config(t)
 	b := startBand(t, c)
 	command(t, b, accounts, func(i int) (subject, body string) {

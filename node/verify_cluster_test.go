@@ -62,6 +62,7 @@ func spoil(t *testing.T, folder, text string) {
 
 // Of a log with replicas each is verified, and what cannot be is said.
 func TestVerifyEachReplica(t *testing.T) {
+	t.Parallel()
 	const opening, deposit = "demo.cmd.account.ada.OpenAccount", "demo.cmd.account.ada.Deposit"
 	configs := trio(t)
 	nodes := startAll(t, configs...)

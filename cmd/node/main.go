@@ -8,6 +8,7 @@ import (
 	"github.com/holdfast-run/holdfast/examples/coop"
 	"github.com/holdfast-run/holdfast/examples/shop"
 	"github.com/holdfast-run/holdfast/node"
+	"github.com/holdfast-run/holdfast/projections"
 	"github.com/holdfast-run/holdfast/sagas"
 )
 
@@ -19,6 +20,11 @@ var domain = node.Domain{
 		shop.Order, shop.Payment, shop.Stock, shop.Shipment, shop.Mail,
 	},
 	Sagas: []*sagas.Saga{bank.Transfer, shop.Checkout, shop.Fulfilment},
+	Projections: []*projections.Projection{
+		bank.Balances, bank.Statement,
+		shop.Orders, shop.Revenue,
+		coop.Overdue, coop.Classmates,
+	},
 }
 
 func main() { node.Main(domain, demoCommand()) }

@@ -164,7 +164,11 @@ func TestForgingConsumer(t *testing.T) {
 		if _, err := old.AddConsumer(feed, &nats.ConsumerConfig{Durable: "c", DeliverSubject: target}); err == nil || !strings.Contains(err.Error(), "deliver_subject") {
 			t.Errorf("the older way to %s: %v", target, err)
 		}
-		body := fmt.Sprintf(`{"stream_name":%q,"config":{"durable_name":"both","deliver_subject":%q},"config":{"durable_name":"both"}}`, feed, target)
+		body := fmt.Sprintf(`{"stream_name":%q,"config":{"durable_name":"oldest","deliver_subject":%q}}`, feed, target)
+		if m, err := nc.RequestWithContext(within(t), "$JS.API.CONSUMER.DURABLE.CREATE.DEMO_FEED.oldest", []byte(body)); err != nil || !strings.Contains(string(m.Data), "it has to be an inbox") {
+			t.Errorf("the oldest way to %s: %v, %v", target, m, err)
+		}
+		body = fmt.Sprintf(`{"stream_name":%q,"config":{"durable_name":"both","deliver_subject":%q},"config":{"durable_name":"both"}}`, feed, target)
 		for _, request := range []string{"CREATE.DEMO_FEED.both", "DURABLE.CREATE.DEMO_FEED.both"} {
 			if _, err := nc.RequestWithContext(within(t), "$JS.API.CONSUMER."+request, []byte(body)); err != nil {
 				t.Error(err)

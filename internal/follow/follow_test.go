@@ -123,6 +123,7 @@ func wantBegun(t *testing.T, n *node, want uint64) {
 }
 
 func TestOneHoldsTheSeat(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	a := startNode(t, s, "a")
 	wantBegun(t, a, 7)
@@ -150,6 +151,7 @@ func TestOneHoldsTheSeat(t *testing.T) {
 
 // A node that died and is back takes its seat at once.
 func TestTheSeatOfAFormerRun(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	a := startNode(t, s, "a")
 	wantBegun(t, a, 7)
@@ -165,6 +167,7 @@ func TestTheSeatOfAFormerRun(t *testing.T) {
 
 // The seat of one that is cut off is taken, and it knows by then.
 func TestTheCutOffLosesTheSeat(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	a := startNode(t, s, "a")
 	wantBegun(t, a, 7)
@@ -192,6 +195,7 @@ func TestTheCutOffLosesTheSeat(t *testing.T) {
 
 // One that was only slow to write finds that another has the seat.
 func TestTheReplacedStops(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	a := startNode(t, s, "a")
 	wantBegun(t, a, 7)
@@ -203,6 +207,7 @@ func TestTheReplacedStops(t *testing.T) {
 }
 
 func TestFailedWorkIsBegunAgain(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	a := startNode(t, s, "a")
 	wantBegun(t, a, 7)

@@ -19,6 +19,7 @@ import (
 // TestByteFlippedOnDisk changes one byte of a commit where it lies: the aggregate is
 // refused and the place is named, whatever commit it is, and the others are well.
 func TestByteFlippedOnDisk(t *testing.T) {
+	t.Parallel()
 	const commits = 40
 	cfg := jetstream.Config{Context: "disk", ReadTimeout: time.Second}
 	s := startServers(t, 1)

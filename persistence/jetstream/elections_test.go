@@ -18,6 +18,7 @@ import (
 // A new leader answers nothing that the last one was asked. It is asked anew at once, and
 // not when the time is up.
 func TestElection(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 3)
 	appends, reads := persistencetest.NewProxy(t, s.address(t)), persistencetest.NewProxy(t, s.address(t))
 	store := s.open(t, jetstream.Config{

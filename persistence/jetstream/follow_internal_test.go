@@ -272,6 +272,7 @@ func TestFollowSaysThatARecordIsMissing(t *testing.T) {
 
 // TestFollowDoubtsALeader that does not know of a record: another one may.
 func TestFollowDoubtsALeader(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		info  string
 		ended bool

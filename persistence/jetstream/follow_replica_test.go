@@ -26,6 +26,7 @@ func followAll(t *testing.T, store *jetstream.Store) []*persistencetest.Followin
 
 // TestFollowReplicas follows on three servers.
 func TestFollowReplicas(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 3)
 	for _, c := range []struct {
 		name string

@@ -194,6 +194,7 @@ func TestFollowOverRestarts(t *testing.T) {
 
 // TestFollowOverABrokenLine, and over one that is silent without being broken.
 func TestFollowOverABrokenLine(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 1, func(c *natsd.Config) { c.Listen, c.RelaxedSync = "127.0.0.1:0", true })
 	c := startCrowd(t, s.open(t, jetstream.Config{Context: "line"}), "w", 10_000)
 	proxy := persistencetest.NewProxy(t, s.address(t))
@@ -207,7 +208,8 @@ func TestFollowOverABrokenLine(t *testing.T) {
 		c.await(t, 50)
 		f.Next(t, 100)
 		lose()
-		c.await(t, 4000) // for longer than it takes to miss it
+		<-time.After(2 * time.Second) // for longer than it takes to miss it
+		c.await(t, 50)
 		proxy.Break()
 	}
 	c.await(t, 50)

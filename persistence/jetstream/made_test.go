@@ -35,6 +35,7 @@ func TestStreamsAreMadeInOrder(t *testing.T) {
 // TestALogIsToldFromAnother by when it was made, whichever server is asked and however
 // often they were started.
 func TestALogIsToldFromAnother(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{1, 3} {
 		t.Run(fmt.Sprintf("%d servers", n), func(t *testing.T) {
 			s := startServers(t, n)

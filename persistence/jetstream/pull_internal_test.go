@@ -50,7 +50,7 @@ func TestPullTakesWhatIsLarge(t *testing.T) {
 		1, 3 << 20, 1, 5 << 20, 6 << 20, 100, pullBytes / 2, pullBytes/2 + 1, pullBytes / 2, pullBytes/2 - 200, 7 << 20,
 		pullBytes - 100, pullBytes - 50, pullBytes, pullBytes + 1, pullBytes/2 + 1000, pullBytes/2 + 2000, pullBytes/2 + 3000, 1,
 	}
-	for range 2 {
+	for !testing.Short() && len(sizes) < 70 {
 		sizes = append(sizes, sizes...)
 	}
 	for i, size := range sizes {
@@ -140,6 +140,7 @@ func TestPullAsksAhead(t *testing.T) {
 
 // TestPullHears at once that its consumer is gone.
 func TestPullHears(t *testing.T) {
+	t.Parallel()
 	r, _ := begun(t, "real.log.0.>", 1)
 	r.mustRead(t, 1)
 	heard := func(quiet time.Duration) error {

@@ -34,6 +34,7 @@ var onReplicas = []struct {
 }
 
 func TestReplicas(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 3)
 	for _, c := range onReplicas {
 		t.Run(c.name, func(t *testing.T) { c.test(t, s) })
@@ -141,7 +142,7 @@ func testEachReplica(t *testing.T, s *servers) {
 		}
 	}
 	left, js := 1, streams(t, s)
-	for deadline := time.Now().Add(10 * time.Second); left > 0 && time.Now().Before(deadline); { // not all are gone at once
+	for deadline := time.Now().Add(time.Minute); left > 0 && time.Now().Before(deadline); { // not all are gone at once
 		info, err := streamInfo(t.Context(), js, "EACH_LOG_0")
 		if err != nil {
 			t.Fatal(err)
@@ -286,6 +287,7 @@ func testReplicaGoes(t *testing.T, s *servers) {
 
 // TestReplicaIsMoved has a replica be moved to another server while it is read.
 func TestReplicaIsMoved(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 4, func(c *natsd.Config) { c.RelaxedSync = true })
 	cfg := jetstream.Config{Context: "moved", Replicas: 3}
 	store := s.open(t, cfg)
@@ -317,6 +319,7 @@ func TestReplicaIsMoved(t *testing.T) {
 
 // TestScanEndsWithoutAMajority has two of three servers stop in the midst of a scan.
 func TestScanEndsWithoutAMajority(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 3, func(c *natsd.Config) { c.RelaxedSync = true })
 	cfg := jetstream.Config{Context: "alone", ReadTimeout: quick}
 	store := s.open(t, cfg)

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence"
 	"github.com/holdfast-run/holdfast/persistence/jetstream"
@@ -16,7 +17,8 @@ import (
 // TestScanWhileAReplicaCatchesUp scans for a commit that one of the servers does not have
 // yet: a scan gives it, or says that it cannot, whichever server it reads from.
 func TestScanWhileAReplicaCatchesUp(t *testing.T) {
-	s := startServers(t, 3)
+	t.Parallel()
+	s := startServers(t, 3, func(c *natsd.Config) { c.RelaxedSync = true }) // or a busy disk has them elect a leader
 	store := s.open(t, jetstream.Config{Context: "behind", Read: []*nats.Conn{s.connect(t, 0), s.connect(t, 1)}})
 	lead(t, s, streams(t, s), "BEHIND_LOG_0", s.list[2].Config().DataDir)
 	s.list[2].Stop()

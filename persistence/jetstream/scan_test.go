@@ -49,7 +49,10 @@ func appendMany(t *testing.T, s persistence.Store, n int, data []byte) {
 // A scan asks for no more than it has room for, however small the messages and however
 // slow the reader: what the client's library drops would have to be read again.
 func TestScanOverrunsNothing(t *testing.T) {
-	const commits = 20_000
+	commits := 20_000
+	if testing.Short() {
+		commits /= 4
+	}
 	s := startServers(t, 1, func(c *natsd.Config) { c.RelaxedSync = true })
 	var complaints atomic.Int64
 	read, err := s.list[0].Connect(natsd.Node, nats.ReconnectBufSize(-1), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {

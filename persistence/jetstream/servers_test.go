@@ -3,6 +3,7 @@ package jetstream_test
 import (
 	"bytes"
 	"context"
+	"flag"
 	"io/fs"
 	"log/slog"
 	"net/url"
@@ -24,7 +25,10 @@ import (
 	"github.com/holdfast-run/holdfast/persistence/persistencetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "4") // they wait for elections more than they compute
+	goleak.VerifyTestMain(m)
+}
 
 // quick is a timeout for tests in which answers are lost.
 const quick = 300 * time.Millisecond

@@ -36,11 +36,17 @@ func (s *Sink) list(ctx context.Context, n names, prefix string, headers bool, e
 	if err != nil {
 		return n.unavailable("list", err)
 	}
-	all, err := c.Messages()
+	// What is asked of a consumer that a server is just making may be lost, which is noticed
+	// after two heartbeats.
+	all, err := c.Messages(jetstream.PullExpiry(2*time.Second), jetstream.PullHeartbeat(500*time.Millisecond))
 	if err != nil {
 		return n.unavailable("list", err)
 	}
-	defer all.Stop()
+	defer func() {
+		all.Stop()
+		// It would go by itself: that it cannot be removed now is no harm.
+		_ = s.js.DeleteConsumer(context.WithoutCancel(ctx), n.stream, c.CachedInfo().Name)
+	}()
 	for {
 		m, err := all.Next(jetstream.NextContext(ctx))
 		if err != nil {

@@ -130,6 +130,17 @@ func (r *Runner) Answer(ctx context.Context, name, key string) ([]byte, []holdfa
 	return body, positions, err
 }
 
+// Query calls do with a batch that only reads the generation that serves. The error is that of
+// do, or of [Runner.Sink].
+func (r *Runner) Query(ctx context.Context, name string, do func(projections.Batch) error) error {
+	_, sink, err := r.Sink(name)
+	if err != nil {
+		return err
+	}
+	rec, _ := r.config.Register.record(name)
+	return sink.Query(ctx, name, rec.Serving, do)
+}
+
 // positions are those that the generation that serves has come to, as far as is known here.
 func (r *Runner) positions(x *running, sink projections.Sink, rec Record) (all []holdfast.Position) {
 	node := ""

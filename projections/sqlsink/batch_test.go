@@ -1,14 +1,12 @@
 package sqlsink_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/projections"
@@ -196,122 +194,55 @@ func TestHammer(t *testing.T) {
 	})
 }
 
-// TestDeadlock: shards are handled side by side, and one that waits for another in a circle
-// breaks its batch, which can be done again.
-func TestDeadlock(t *testing.T) {
+// TestDeferred: what is looked at in the end refuses the batch then.
+func TestDeferred(t *testing.T) {
 	t.Parallel()
-	c := kinds[1].at(t)
-	s, p := open(t, c), rows("orders", counts, projections.Shards(2))
-	first := prepare(t, s, p, 1)
-	second := first
-	second.Shard = 1
-	var both sync.WaitGroup
-	both.Add(2)
-	do := func(one, two string, tries *int) func(b projections.Batch) error {
-		return func(b projections.Batch) error {
-			if err := add(b, one, 1); err != nil {
-				return err
-			}
-			if *tries++; *tries == 1 {
-				both.Done()
-				both.Wait() // side by side: neither waits for the other's end
-			}
-			err := add(b, two, 1)
-			if err != nil && b.Broken() == nil {
-				t.Errorf("refused: %v", err)
-			}
-			return err
+	each(t, func(t *testing.T, c sqlsink.Config) {
+		s := open(t, c)
+		u := prepare(t, s, rows("orders", counts, projections.Tables(
+			`CREATE TABLE lines (id TEXT REFERENCES counts (id) DEFERRABLE INITIALLY DEFERRED)`)), 1)
+		line := func(b projections.Batch) error { _, err := b.Exec(`INSERT INTO lines VALUES ('a')`, nil); return err }
+		if err := commit(t, s, u, line); err == nil || errors.Is(err, holdfast.ErrUnavailable) {
+			t.Errorf("commit: %v", err)
 		}
-	}
-	broken := make(chan error, 100)
-	var done sync.WaitGroup
-	for _, w := range []struct {
-		u        projections.Unit
-		one, two string
-	}{{first, "a", "b"}, {second, "b", "a"}} {
-		done.Go(func() {
-			tries := 0
-			err := commit(t, s, w.u, do(w.one, w.two, &tries))
-			for ; errors.Is(err, holdfast.ErrUnavailable); err = commit(t, s, w.u, do(w.one, w.two, &tries)) {
-				broken <- err
-			}
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	done.Wait()
-	if len(broken) != 1 || !strings.Contains((<-broken).Error(), "40P01") {
-		t.Errorf("%d more batches were broken, want one", len(broken))
-	}
-	if got := strings.Join(dump(t, s, first), " "); got != `counts/a: {"id":"a","n":2} counts/b: {"id":"b","n":2}` {
-		t.Errorf("there are %s", got)
-	}
-}
-
-// TestHang: the locks of a handler that hangs are taken from it, and its batch is broken.
-func TestHang(t *testing.T) {
-	t.Parallel()
-	c := kinds[1].at(t)
-	p := rows("orders", counts)
-	other := open(t, c)
-	u := prepare(t, other, p, 1)
-	c.URL += "&idle_in_transaction_session_timeout=200"
-	s := open(t, c)
-	err := commit(t, s, u, func(b projections.Batch) error {
-		if err := add(b, "a", 1); err != nil {
+		if err := commit(t, s, u, func(b projections.Batch) error { return errors.Join(line(b), add(b, "a", 1)) }); err != nil {
 			t.Error(err)
 		}
-		if err := commit(t, other, u, func(b projections.Batch) error { return add(b, "b", 1) }); err != nil {
-			t.Errorf("another node: %v", err)
+		if all := dump(t, s, u); len(all) != 2 {
+			t.Errorf("there are %v", all)
 		}
-		err := add(b, "c", 1)
-		if err == nil || b.Broken() == nil {
-			t.Errorf("after its end: %v, broken: %v", err, b.Broken())
-		}
-		return nil
 	})
-	if !errors.Is(err, holdfast.ErrUnavailable) {
-		t.Errorf("commit: %v", err)
-	}
-	if err := commit(t, s, u, func(b projections.Batch) error { return add(b, "b", 1) }); err != nil {
-		t.Errorf("the next one: %v", err)
-	}
-	if got := strings.Join(dump(t, s, u), " "); got != `counts/b: {"id":"b","n":2}` {
-		t.Errorf("there are %s", got)
-	}
 }
 
-// TestWaits: a batch waits for another one of its file no longer than its context says, and a
-// statement ends with it.
-func TestWaits(t *testing.T) {
+// TestGenerationsApart: a statement means the tables of its generation, whatever it has meant on
+// that connection before.
+func TestGenerationsApart(t *testing.T) {
 	t.Parallel()
-	c := kinds[0].at(t)
-	s := open(t, c)
-	u := prepare(t, s, rows("orders", counts), 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	if err := commit(t, s, u, func(projections.Batch) error {
-		for _, waits := range []*sqlsink.Sink{s, open(t, c)} {
-			err := waits.Commit(ctx, u, projections.Checkpoint{}, projections.Checkpoint{Done: 1}, func(projections.Batch) error {
-				t.Error("it was begun")
-				return nil
-			})
-			if !errors.Is(err, holdfast.ErrUnavailable) {
-				t.Errorf("it returned %v", err)
+	each(t, func(t *testing.T, c sqlsink.Config) {
+		s := open(t, c)
+		units := []projections.Unit{
+			prepare(t, s, rows("orders", projections.Tables(`CREATE TABLE counts (id TEXT, n BIGINT)`)), 1),
+			prepare(t, s, rows("orders", projections.Tables(`CREATE TABLE counts (n TEXT, id TEXT)`)), 2),
+		}
+		for i := range 6 {
+			value := []any{int64(7), "seven"}[i%2]
+			var err error
+			for range 2 {
+				err = errors.Join(err, commit(t, s, units[i%2], func(b projections.Batch) error {
+					_, err := b.Exec(`INSERT INTO counts (id, n) VALUES ($1, $2)`, []any{"a", value})
+					var text string
+					if err == nil {
+						_, err = b.Get(`SELECT n FROM counts WHERE id = $1`, []any{"a"}, []any{&text})
+					}
+					if err == nil && text != fmt.Sprint(value) {
+						err = fmt.Errorf("found %s", text)
+					}
+					return err
+				}))
+			}
+			if err != nil {
+				t.Errorf("generation %d: %v", 1+i%2, err)
 			}
 		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	err := s.Query(ctx, "orders", 1, func(b projections.Batch) error {
-		_, err := b.Get(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n`, nil, []any{new(int)})
-		return err
 	})
-	if !errors.Is(err, holdfast.ErrUnavailable) || ctx.Err() == nil {
-		t.Errorf("a query without an end returned %v", err)
-	}
 }

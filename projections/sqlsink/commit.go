@@ -14,7 +14,7 @@ func (s *Sink) Checkpoint(ctx context.Context, u projections.Unit) (c projection
 	if err != nil {
 		return c, err
 	}
-	err = g.view(ctx, func(s *session) error {
+	err = g.view(ctx, g.readers, func(s *session) error {
 		var done, at, resets int64
 		_, err := s.get(ctx, `SELECT done, time, resets FROM holdfast_checkpoints WHERE partition = $1 AND shard = $2`,
 			[]any{int64(u.Partition), int64(u.Shard)}, []any{&done, &at, &resets})

@@ -116,7 +116,7 @@ func (s *Sink) ParkedKeys(ctx context.Context, projection string, n uint64, limi
 	if err != nil {
 		return nil, err
 	}
-	err = g.view(ctx, func(s *session) error {
+	err = g.view(ctx, g.readers, func(s *session) error {
 		return s.rows(ctx, `SELECT p.partition, p.shard, p.key, p.event_index, p.part, p.event, p.reason, p.since, p.attempts, f.events
 			FROM (SELECT min(id) AS id, count(*) AS events FROM holdfast_parked WHERE skipped = '' GROUP BY partition, shard, key) AS f
 			JOIN holdfast_parked p ON p.id = f.id ORDER BY p.since, p.key LIMIT $1`, []any{int64(limit)}, func(rows *sql.Rows) (bool, error) {
@@ -136,7 +136,7 @@ func (s *Sink) Parked(ctx context.Context, u projections.Unit, key string, limit
 	if err != nil {
 		return nil, err
 	}
-	err = g.view(ctx, func(s *session) error {
+	err = g.view(ctx, g.readers, func(s *session) error {
 		return s.rows(ctx, `SELECT key, event_index, part, event, reason, since, attempts, record FROM holdfast_parked
 			WHERE skipped = '' AND partition = $1 AND shard = $2 AND key = $3 ORDER BY id LIMIT $4`,
 			[]any{int64(u.Partition), int64(u.Shard), toText(key), int64(limit)}, func(rows *sql.Rows) (bool, error) {
@@ -177,7 +177,7 @@ func (s *Sink) Outbox(ctx context.Context, u projections.Unit, limit int) (waiti
 	if err != nil {
 		return nil, err
 	}
-	err = g.view(ctx, func(s *session) error {
+	err = g.view(ctx, g.readers, func(s *session) error {
 		return s.rows(ctx, `SELECT id, name, payload FROM holdfast_outbox WHERE partition = $1 AND shard = $2 ORDER BY number LIMIT $3`,
 			[]any{int64(u.Partition), int64(u.Shard), int64(limit)}, func(rows *sql.Rows) (bool, error) {
 				var e projections.Effected

@@ -24,7 +24,7 @@ type schemas struct {
 	config Config
 	// Generations share connections, of which a server has a hundred or so. Each batch in which
 	// a handler hangs has one.
-	writers, readers *sql.DB
+	writers, readers, guests *sql.DB
 }
 
 var postgresDialect = &dialect{
@@ -61,7 +61,7 @@ func openPostgres(c Config) (*schemas, error) {
 	set("application_name", "holdfast "+string(c.Context))
 	set("idle_in_transaction_session_timeout", "15s") // of a handler that hangs: others may need its locks
 	set("lock_timeout", "10s")
-	return &schemas{config: c, writers: connectPostgres(conn, 32), readers: connectPostgres(conn, 8)}, nil
+	return &schemas{config: c, writers: connectPostgres(conn, 32), readers: connectPostgres(conn, 4), guests: connectPostgres(conn, 8)}, nil
 }
 
 func connectPostgres(c *pgx.ConnConfig, most int) *sql.DB {
@@ -75,6 +75,7 @@ func connectPostgres(c *pgx.ConnConfig, most int) *sql.DB {
 func (s *schemas) close() {
 	s.writers.Close()
 	s.readers.Close()
+	s.guests.Close()
 }
 
 // in gives the generation in a schema, the names of which are then the plain ones.
@@ -83,7 +84,7 @@ func (s *schemas) in(schema string) *generation {
 	return &generation{
 		dialect: postgresDialect, note: "/* " + schema + " */ ",
 		begin: "BEGIN" + path, read: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" + path,
-		writers: connections{s.writers}, readers: s.readers,
+		writers: connections{s.writers}, readers: s.readers, guests: s.guests,
 		present: func() bool { return true }, close: func() {},
 	}
 }
@@ -149,7 +150,7 @@ func (s *schemas) look(ctx context.Context, ses *session, at place) (projections
 
 func (s *schemas) open(ctx context.Context, at place) (*generation, error) {
 	g := s.in(s.schema(at))
-	err := g.view(ctx, func(ses *session) (err error) {
+	err := g.view(ctx, g.readers, func(ses *session) (err error) {
 		if g.form, err = s.look(ctx, ses, at); err == nil && g.form == "" {
 			err = errAbsent
 		}
@@ -183,13 +184,8 @@ func (c connections) take(ctx context.Context) (*session, error) {
 	return &session{dialect: postgresDialect, conn: conn}, nil
 }
 
-func (c connections) give(s *session, sound bool) {
-	if !sound {
-		s.discard()
-		return
-	}
-	s.conn.Close()
-}
+// give leaves it to the driver to find that a connection has ended, or is in a transaction.
+func (c connections) give(s *session, _ bool) { s.conn.Close() }
 
 // postgresBroken tells by the class of a code what is the database's fault: the connection, the
 // transaction (a deadlock, too), its resources, its settings, an operator, the system. So is

@@ -64,6 +64,9 @@ func (s *schemas) replace(ctx context.Context, p *projections.Projection, at pla
 			statements = append(statements, "DROP VIEW "+named(name, old))
 		}
 		for _, table := range tables {
+			if table == "holdfast_documents" && p.Form() == projections.FormRows {
+				continue
+			}
 			statements = append(statements, "CREATE VIEW "+named(name, []string{table})+" AS SELECT * FROM "+named(from, []string{table}))
 		}
 		for _, statement := range statements {

@@ -19,7 +19,7 @@ func (s *Sink) Document(ctx context.Context, projection string, n uint64, key st
 	if err != nil {
 		return nil, err
 	}
-	err = g.view(ctx, func(s *session) error {
+	err = g.view(ctx, g.readers, func(s *session) error {
 		body, err = readDocument(ctx, s, key)
 		return err
 	})
@@ -35,7 +35,7 @@ func (s *Sink) Query(ctx context.Context, projection string, n uint64, do func(p
 	if g.form != projections.FormRows {
 		return errForm
 	}
-	return g.view(ctx, func(ses *session) error {
+	return g.view(ctx, g.guests, func(ses *session) error {
 		b := &batch{ctx: ctx, ses: ses, form: g.form, reads: true, free: true}
 		if err := do(b); err != nil {
 			return err
@@ -52,7 +52,7 @@ func (s *Sink) Dump(ctx context.Context, projection string, n uint64, each func(
 	if err != nil {
 		return err
 	}
-	return g.view(ctx, func(s *session) error {
+	return g.view(ctx, g.guests, func(s *session) error {
 		err := s.rows(ctx, `SELECT key, body FROM holdfast_documents`, nil, func(rows *sql.Rows) (bool, error) {
 			var key string
 			var body []byte

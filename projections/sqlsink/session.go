@@ -40,6 +40,7 @@ type generation struct {
 	note     string
 	writers  pool
 	readers  *sql.DB
+	guests   *sql.DB // of those who may keep a connection for long
 	form     projections.Form
 	parallel atomic.Bool // batches are executed side by side
 	present  func() bool // what was opened is still what is there
@@ -173,9 +174,9 @@ func (s *session) rollback(ctx context.Context) bool {
 	return err == nil
 }
 
-// view calls do within a transaction that reads.
-func (g *generation) view(ctx context.Context, do func(*session) error) error {
-	conn, err := g.readers.Conn(ctx)
+// view calls do within a transaction that reads, on a connection of db.
+func (g *generation) view(ctx context.Context, db *sql.DB, do func(*session) error) error {
+	conn, err := db.Conn(ctx)
 	if err != nil {
 		return unavailable(err)
 	}

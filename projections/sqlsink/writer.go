@@ -3,6 +3,7 @@ package sqlsink
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"sync/atomic"
 )
 
@@ -25,7 +26,7 @@ func (w *writer) take(ctx context.Context) (*session, error) {
 	select {
 	case s = <-w.turn:
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, fmt.Errorf("another batch has not ended yet: %w", ctx.Err())
 	}
 	if s != nil {
 		return s, nil

@@ -16,6 +16,7 @@ import (
 // TestElections: the stream and the consumer have one leader after the other while timers
 // are set, fall due and are handled; every one comes, and nothing is left.
 func TestElections(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 3)
 	cfg := timers.Config{Workers: 16}.Hurry(2*quick, hurry)
 	cfg.Conn = s.connect(t, 0)
@@ -93,6 +94,7 @@ func TestElections(t *testing.T) {
 // TestServersDie: one server after the other goes and comes back; whoever sets timers
 // meanwhile only waits, and all timers come.
 func TestServersDie(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 3)
 	cfg := timers.Config{}.Hurry(2*quick, hurry)
 	missing := map[string]bool{}

@@ -43,6 +43,7 @@ func TestConfig(t *testing.T) {
 // TestOpenTogether: whoever comes first makes the stream, and all use it, unless it is too
 // weak for them.
 func TestOpenTogether(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{1, 3} {
 		s := startServers(t, n)
 		for round := range 5 {
@@ -142,6 +143,7 @@ func TestOpenRefusesAWeakerStream(t *testing.T) {
 }
 
 func TestOpenRefusesFewerReplicas(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 3)
 	s.open(t, timers.Config{Replicas: 1})
 	_, err := s.tryOpen(t, timers.Config{Replicas: 3})

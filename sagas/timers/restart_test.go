@@ -19,6 +19,7 @@ import (
 // TestServerRestarts: what is pending, what becomes due meanwhile, and what has fired but
 // is not handled, all comes after a restart, once.
 func TestServerRestarts(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{1, 3} {
 		t.Run(fmt.Sprintf("servers=%d", n), func(t *testing.T) {
 			s := startServers(t, n)
@@ -61,6 +62,7 @@ func TestServerRestarts(t *testing.T) {
 
 // TestRunOutlivesTheServer: it goes on when the server is back, on the same connection.
 func TestRunOutlivesTheServer(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 3)
 	cfg := timers.Config{Conn: s.connect(t, 0)}.Hurry(quick, hurry)
 	all := s.open(t, cfg)
@@ -84,6 +86,7 @@ const killedEnv = "HOLDFAST_TEST_KILLED"
 // TestKill: of a process that is killed again and again, with its server, every timer
 // that it has reported as set comes, though it dies with timers in hand.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	if folder := os.Getenv(killedEnv); folder != "" {
 		beKilled(t, folder)
 		return

@@ -46,6 +46,7 @@ func TestTwoRunnersShare(t *testing.T) {
 
 // TestRunnerDies: what it had in hand goes to the other when the server's patience is over.
 func TestRunnerDies(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 1)
 	cfg := timers.Config{Workers: 4}.Hurry(quick, hurry)
 	nc := s.connect(t, 0)
@@ -82,6 +83,7 @@ func TestRunnerDies(t *testing.T) {
 
 // TestSlowHandle: what is in hand is not handed out a second time, however long that takes.
 func TestSlowHandle(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 1)
 	cfg := timers.Config{Workers: 2}.Hurry(quick/2, hurry)
 	r := start(t, s.open(t, cfg), func(context.Context, timers.Timer) error {
@@ -306,6 +308,7 @@ func TestRunEndsOnAWeakerConsumer(t *testing.T) {
 // TestRunAfterAReconnect: the connection breaks while nothing is in hand, and while
 // something is.
 func TestRunAfterAReconnect(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 1)
 	cfg := timers.Config{}.Hurry(quick, hurry)
 	cfg.Conn = s.connect(t, 0)

@@ -3,6 +3,7 @@ package timers_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -257,4 +258,7 @@ func keys(list []arrival) []string {
 	return out
 }
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "4") // they wait for elections more than they compute
+	goleak.VerifyTestMain(m)
+}

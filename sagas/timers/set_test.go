@@ -25,6 +25,7 @@ func batch(n int, prefix string, after time.Duration) []timers.Timer {
 }
 
 func TestSetAll(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{1, 3} {
 		t.Run(fmt.Sprintf("servers=%d", n), func(t *testing.T) {
 			all := startServers(t, n).open(t, timers.Config{})

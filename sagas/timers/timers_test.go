@@ -16,6 +16,7 @@ import (
 )
 
 func TestTimerFiresAtItsTime(t *testing.T) {
+	t.Parallel()
 	all := startServers(t, 1).open(t, timers.Config{})
 	want := at("o-1", "k", 1200*time.Millisecond)
 	r := start(t, all, nil)
@@ -80,6 +81,7 @@ func TestSetAgainAfterItHasFired(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
+	t.Parallel()
 	s := startServers(t, 1)
 	all := s.open(t, timers.Config{})
 	ctx := within(t, long)
