@@ -193,6 +193,34 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestLost loses one message of a commit, or its answer, and the connection holds: the sink finds
+// out by itself what has become of it.
+func TestLost(t *testing.T) {
+	server := startServers(t, 1)[0]
+	a, other := connect(t, server), open(t, connect(t, server), 1)
+	for _, step := range steps(t, other, a) {
+		for _, arrives := range []bool{false, true} {
+			p := newPlay(t, other, fmt.Sprintf("lost_%d_%v", step, arrives))
+			s := open(t, a, 1)
+			sent := int64(0)
+			s.Through(func(_ *nats.Msg, request bool, next func() error) error {
+				if sent++; sent != step || !request {
+					return next()
+				}
+				if arrives {
+					_ = next()
+				}
+				return nats.ErrTimeout
+			})
+			if err := s.Commit(within(t), p.u, p.from(), p.to(), p.do); err != nil {
+				t.Fatalf("step %d: %v", step, err)
+			}
+			p.judge(t, s)
+			p.further(t, s) // from what it believes to be the checkpoint
+		}
+	}
+}
+
 // goOn does what a node does that takes over.
 func (p play) goOn(t testing.TB, s *kvsink.Sink) {
 	t.Helper()
