@@ -113,21 +113,24 @@ func (v *verification) parse(args []string) error {
 	return nil
 }
 
-func (v *verification) run(ctx context.Context) (err error) {
+func (v *verification) run(ctx context.Context) error { return v.over(ctx, v.read) }
+
+// over calls read with a connection to the NATS server that has the log.
+func (v *verification) over(ctx context.Context, read func(context.Context, *nats.Conn) error) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	nc, stop, err := v.reach(ctx, nats.Name("holdfast verify"), nats.ReconnectBufSize(-1), nats.ErrorHandler(
 		func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			// Whatever else NATS says without being asked has an answer that fails.
 			if errors.Is(err, nats.ErrPermissionViolation) {
-				cancel(fmt.Errorf("%w: verify needs a login that may read JetStream: leave out --nats on the machine of the node, or give --credentials: %w", errNotAllowed, err))
+				cancel(fmt.Errorf("%w: the command needs a login that may read JetStream: leave out --nats on the machine of the node, or give --credentials: %w", errNotAllowed, err))
 			}
 		}))
 	if err != nil {
 		return err
 	}
 	defer stop()
-	err = v.read(ctx, nc)
+	err = read(ctx, nc)
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errNotAllowed) {
 		return cause // and not what followed from it
 	}
