@@ -145,6 +145,7 @@ func (g *gather) finished(b batch, limit int) {
 	defer g.mu.Unlock()
 	b.clear()
 	g.spare, g.limit, g.busy = b, limit, false
+	signal(g.room)
 	if len(g.open.items) == 0 && g.open.done > 0 && (g.stop == 0 || g.open.done <= g.stop) {
 		g.progress.set(g.open.done)
 	}

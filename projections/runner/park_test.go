@@ -161,7 +161,9 @@ func TestABuildThatReads(t *testing.T) {
 	n.stop()
 	knowing := holdfast.Define("number",
 		holdfast.Evolve(func(c counter, e *wrapperspb.Int64Value) counter { return c }),
-		holdfast.Upcast[counter](func(*wrapperspb.BoolValue) holdfast.Events { return holdfast.Events{wrapperspb.Int64(10), wrapperspb.Int64(11)} }),
+		holdfast.Upcast[counter](func(*wrapperspb.BoolValue) holdfast.Events {
+			return holdfast.Events{wrapperspb.Int64(10), wrapperspb.Int64(11)}
+		}),
 		holdfast.Snapshot(
 			func(c counter) *wrapperspb.Int64Value { return wrapperspb.Int64(c.n) },
 			func(p *wrapperspb.Int64Value) counter { return counter{p.Value} }),
