@@ -173,8 +173,10 @@ func TestRebuildAwaited(t *testing.T) {
 	d := startDesk(t)
 	tm := d.operator()
 	d.building(3, "")
-	want := ending{0, "orders: generation 2 is ready: 'node projections switch orders' compares it and has it serve\n",
-		"orders: generation 2: stopped, 2 commits behind\norders: generation 2: rebuilding, 1 commits behind\n"}
+	want := ending{
+		0, "orders: generation 2 is ready: 'node projections switch orders' compares it and has it serve\n",
+		"orders: generation 2: stopped, 2 commits behind\norders: generation 2: rebuilding, 1 commits behind\n",
+	}
 	if got := tm.run("projections", "rebuild", "orders", "--wait"); got != want {
 		t.Errorf("got %+v\nwant %+v", got, want)
 	}

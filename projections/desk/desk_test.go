@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/holdfast-run/holdfast/projections/desk"
 	"github.com/holdfast-run/holdfast/projections/runner"
 )
 
@@ -214,6 +215,18 @@ func TestSwitchRefuses(t *testing.T) {
 	if rec := w.now(); rec.Paused != nil || rec.Serving != 1 {
 		t.Errorf("after it failed: %+v", rec)
 	}
+}
+
+// TestCompareTakesItsTime: it may take longer than other requests.
+func TestCompareTakesItsTime(t *testing.T) {
+	t.Parallel()
+	const limit = 300 * time.Millisecond
+	w := setup(t, func(c *desk.Config) { c.Timeout = limit })
+	w.ask("rebuild.balances", "")
+	w.crew.mu.Lock()
+	w.crew.slow = limit
+	w.crew.mu.Unlock()
+	w.has("compare", w.ask("compare.balances", ""), `"same":true`)
 }
 
 // TestStopWhileComparing: what waits for generations to come to the same position does not

@@ -65,6 +65,7 @@ type crew struct {
 	fail     error    // of a dump
 	idle     bool     // orders are not
 	asked    int
+	slow     time.Duration // how long a dump takes
 }
 
 func (c *crew) where(name string) (*projections.Projection, projections.Sink, error) {
@@ -86,8 +87,13 @@ func (c *crew) Dump(ctx context.Context, projection string, generation uint64, e
 			c.dumped = append(c.dumped, fmt.Sprint(g.State, g.Positions))
 		}
 	}
-	fail := c.fail
+	fail, slow := c.fail, time.After(c.slow)
 	c.mu.Unlock()
+	select {
+	case <-slow:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if fail != nil {
 		return fail
 	}
