@@ -65,6 +65,7 @@ type crew struct {
 	fail     error    // of a dump
 	idle     bool     // orders are not
 	asked    int
+	deaf     int           // how often it is asked until it has heard of a pause
 	slow     time.Duration // how long a dump takes
 }
 
@@ -149,6 +150,10 @@ func (c *crew) stand(rec runner.Record, n uint64) runner.GenerationStatus {
 func (c *crew) move(rec runner.Record, u *runner.UnitStatus, at *uint64) {
 	if rec.Paused == nil {
 		*at++
+		return
+	}
+	if c.deaf > 0 {
+		c.deaf--
 		return
 	}
 	for _, text := range rec.Paused.At {
