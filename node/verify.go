@@ -123,7 +123,7 @@ func (v *verification) over(ctx context.Context, read func(context.Context, *nat
 		func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			// Whatever else NATS says without being asked has an answer that fails.
 			if errors.Is(err, nats.ErrPermissionViolation) {
-				cancel(fmt.Errorf("%w: the command needs a login that may read JetStream: leave out --nats on the machine of the node, or give --credentials: %w", errNotAllowed, err))
+				cancel(notAllowed(err))
 			}
 		}))
 	if err != nil {
@@ -138,6 +138,10 @@ func (v *verification) over(ctx context.Context, read func(context.Context, *nat
 }
 
 var errNotAllowed = errors.New("the NATS server does not let this login read the log")
+
+func notAllowed(err error) error {
+	return fmt.Errorf("%w: the command needs a login that may read JetStream: leave out --nats on the machine of the node, or give --credentials: %w", errNotAllowed, err)
+}
 
 // read verifies the log on a server: each replica of it, if there are several.
 func (v *verification) read(ctx context.Context, nc *nats.Conn) error {
@@ -303,6 +307,10 @@ func (v *verification) open(ctx context.Context, nc *nats.Conn) (*jetstream.Stor
 		Context: v.context, Existing: true, Read: []*nats.Conn{nc}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if errors.Is(err, jetstream.ErrNoLog) {
+		// A client sees what clients may read, and cannot list the streams.
+		if _, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.LIST", nil); errors.Is(err, nats.ErrNoResponders) {
+			return nil, notAllowed(err)
+		}
 		return nil, fmt.Errorf("there is no log of a context %q here: name the context with --context", v.context)
 	}
 	return store, err
