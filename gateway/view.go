@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -172,6 +173,9 @@ func (g *Gateway) await(ctx context.Context, projection string, after holdfast.P
 		return nil, err
 	case g.leaving.Err() != nil:
 		return positions(at), holdfast.Errorf(holdfast.CodeUnavailable, "this node is stopping, and %s is at %s: ask again", projection, at)
+	}
+	if why, ok := errors.AsType[*holdfast.Error](err); ok { // which may say what is in the way
+		return positions(at), holdfast.Errorf(holdfast.CodeBehind, "%s: ask again", why.Message)
 	}
 	return positions(at), holdfast.Errorf(holdfast.CodeBehind, "%s is at %s and has not come to %s in time: ask again", projection, at, after)
 }

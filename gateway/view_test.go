@@ -24,6 +24,7 @@ type orders struct {
 	moved   chan struct{} // closed when at changes
 	waiting chan struct{} // has one for each that begins to wait
 	values  map[string]string
+	why     error // why it is late
 }
 
 const end = 50 // of each partition
@@ -74,7 +75,7 @@ func (s *orders) Await(ctx context.Context, projection string, after holdfast.Po
 		select {
 		case <-moved:
 		case <-ctx.Done():
-			return at, ctx.Err()
+			return at, cmp.Or(s.why, ctx.Err())
 		}
 	}
 }
@@ -187,6 +188,16 @@ func TestViewBehind(t *testing.T) {
 	check(t, "headers", fmt.Sprint(reply.Header),
 		"map[Holdfast-Position:[1-7] Nats-Service-Error:[orders is at 1-7 and has not come to 1-8 in time: ask again] Nats-Service-Error-Code:[504]]")
 	check(t, "body", string(reply.Data), `{"error":{"code":"behind","message":"orders is at 1-7 and has not come to 1-8 in time: ask again"}}`)
+}
+
+// TestViewBlocked: whoever waits in vain hears why.
+func TestViewBlocked(t *testing.T) {
+	t.Parallel()
+	_, s, nc := setupViews(t, timeout(150*time.Millisecond))
+	s.why = holdfast.Errorf(holdfast.CodeUnavailable, "orders is blocked: the database is gone")
+	reply := query(t, nc, "bank.view.orders.o-1", "Holdfast-After", "0-41")
+	check(t, "sentence", reply.Header.Get("Nats-Service-Error-Code")+" "+reply.Header.Get("Nats-Service-Error"), "504 orders is blocked: the database is gone: ask again")
+	check(t, "position", reply.Header.Get("Holdfast-Position"), "0-40")
 }
 
 // TestViewsThatWait: they take the room of commands neither while they wait, nor time when the

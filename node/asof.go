@@ -135,7 +135,7 @@ func (p *past) show(ctx context.Context, nc *nats.Conn, progress io.Writer) erro
 	if err != nil {
 		return fmt.Errorf("make a folder for what is made anew: %w", err)
 	}
-	defer os.RemoveAll(folder)
+	defer func() { _ = os.RemoveAll(folder) }() // in a folder that is emptied anyway
 	sink, err := sqlsink.Open(sqlsink.Config{Context: p.log.context, Log: messages.NewLogName(store.Created()), Folder: folder})
 	if err != nil {
 		return err

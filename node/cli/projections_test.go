@@ -194,6 +194,24 @@ func TestRebuildAwaited(t *testing.T) {
 	}
 }
 
+// TestComparisonAwaited: it takes longer than other requests, and is not asked for again.
+func TestComparisonAwaited(t *testing.T) {
+	t.Parallel()
+	d := startDesk(t)
+	d.onRequest(func(_ int, m *nats.Msg) *nats.Msg {
+		time.AfterFunc(300*time.Millisecond, func() { _ = m.Respond([]byte(same)) })
+		return &nats.Msg{}
+	})
+	if got := d.operator().inRealTime().must("projections", "compare", "orders", "--timeout", "300ms"); !strings.Contains(got, "They are the same.") {
+		t.Errorf("got %s", got)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.asked) != 1 {
+		t.Errorf("it was asked %d times", len(d.asked))
+	}
+}
+
 func TestVerifyProjection(t *testing.T) {
 	t.Parallel()
 	d := startDesk(t)

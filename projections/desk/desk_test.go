@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/holdfast-run/holdfast/projections/desk"
 	"github.com/holdfast-run/holdfast/projections/runner"
 )
 
@@ -142,7 +143,7 @@ func TestSwitch(t *testing.T) {
 		serving uint64
 	}{{"compare", 1}, {"switch", 2}} {
 		w.crew.mu.Lock()
-		w.crew.at[1], w.crew.at[2], w.crew.dumped = &[partitions]uint64{20, 40}, &[partitions]uint64{30, 25}, nil
+		w.crew.at[1], w.crew.at[2], w.crew.dumped, w.crew.deaf = &[partitions]uint64{20, 40}, &[partitions]uint64{30, 25}, nil, 0
 		w.crew.mu.Unlock()
 		w.has(tt.verb, w.ask(tt.verb+".balances", ""), fmt.Sprintf(`"serving":%d,`, tt.serving),
 			`"rows":{"":2}},"new":{"generation":2,"positions":["0-32","1-42"],"rows":{"":2}},"same":false,"sampled":2,"of":1,"differ":1,`+
@@ -213,6 +214,50 @@ func TestSwitchRefuses(t *testing.T) {
 	w.has("dump fails", w.ask("switch.balances", ""), "503 the disk is full")
 	if rec := w.now(); rec.Paused != nil || rec.Serving != 1 {
 		t.Errorf("after it failed: %+v", rec)
+	}
+}
+
+// TestCompareTakesItsTime: it may take longer than other requests.
+func TestCompareTakesItsTime(t *testing.T) {
+	t.Parallel()
+	const limit = 300 * time.Millisecond
+	w := setup(t, func(c *desk.Config) { c.Timeout = limit })
+	w.ask("rebuild.balances", "")
+	w.crew.mu.Lock()
+	w.crew.slow = limit
+	w.crew.mu.Unlock()
+	w.has("compare", w.ask("compare.balances", ""), `"same":true`)
+}
+
+// TestCompareWaitsForAPauseToBeHeardOf: that they are at the same position is not enough.
+func TestCompareWaitsForAPauseToBeHeardOf(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.ask("rebuild.balances", "")
+	w.crew.mu.Lock()
+	w.crew.at[1], w.crew.at[2], w.crew.deaf = &[partitions]uint64{7, 7}, &[partitions]uint64{7, 7}, 20
+	w.crew.mu.Unlock()
+	w.has("compare", w.ask("compare.balances", ""), `"same":true`)
+	if got := fmt.Sprint(w.crew.dumped); got != "[paused[0-9 1-9] paused[0-9 1-9]]" {
+		t.Errorf("they were compared when they were %s", got)
+	}
+}
+
+// TestCompareLeavesAnothersPause: what an operator pauses meanwhile stays paused.
+func TestCompareLeavesAnothersPause(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.ask("rebuild.balances", "")
+	w.crew.mu.Lock()
+	w.crew.slow = 100 * time.Millisecond
+	w.crew.mu.Unlock()
+	asked := make(chan string, 1)
+	go func() { asked <- w.ask("compare.balances", "") }()
+	w.until(func() bool { w.crew.mu.Lock(); defer w.crew.mu.Unlock(); return len(w.crew.dumped) > 0 })
+	w.ask("pause.balances", `{"reason":"a look"}`)
+	w.has("compare", <-asked, `"same":true`)
+	if rec := w.now(); rec.Paused == nil || rec.Paused.Reason != "a look" {
+		t.Errorf("it is paused as %+v", rec.Paused)
 	}
 }
 

@@ -65,6 +65,8 @@ type crew struct {
 	fail     error    // of a dump
 	idle     bool     // orders are not
 	asked    int
+	deaf     int           // how often it is asked until it has heard of a pause
+	slow     time.Duration // how long a dump takes
 }
 
 func (c *crew) where(name string) (*projections.Projection, projections.Sink, error) {
@@ -86,8 +88,13 @@ func (c *crew) Dump(ctx context.Context, projection string, generation uint64, e
 			c.dumped = append(c.dumped, fmt.Sprint(g.State, g.Positions))
 		}
 	}
-	fail := c.fail
+	fail, slow := c.fail, time.After(c.slow)
 	c.mu.Unlock()
+	select {
+	case <-slow:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if fail != nil {
 		return fail
 	}
@@ -143,6 +150,10 @@ func (c *crew) stand(rec runner.Record, n uint64) runner.GenerationStatus {
 func (c *crew) move(rec runner.Record, u *runner.UnitStatus, at *uint64) {
 	if rec.Paused == nil {
 		*at++
+		return
+	}
+	if c.deaf > 0 {
+		c.deaf--
 		return
 	}
 	for _, text := range rec.Paused.At {
