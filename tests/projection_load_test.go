@@ -24,7 +24,7 @@ type deed struct {
 type crowd struct {
 	t        *testing.T
 	accounts int
-	enough   int64
+	enough   atomic.Int64
 	events   atomic.Int64 // that were answered
 
 	all    sync.WaitGroup
@@ -39,14 +39,15 @@ const crowdAccounts = 12
 // gather opens accounts, and has as many clients as there are connections begin.
 func gather(t *testing.T, seed uint64, enough int, conns ...*nats.Conn) *crowd {
 	t.Helper()
-	c := &crowd{t: t, accounts: crowdAccounts, enough: int64(enough)}
+	c := &crowd{t: t, accounts: crowdAccounts}
+	c.enough.Store(int64(enough))
 	for i := range c.accounts {
 		c.do(conns[0], deed{ref: fmt.Sprint("account/k-", i), command: "OpenAccount", body: `{"owner":"ada"}`, id: fmt.Sprint("open-", i)})
 	}
 	for i, nc := range conns {
 		random := rand.New(rand.NewPCG(seed, uint64(i)+1))
 		c.all.Go(func() {
-			for n := 0; c.events.Load() < c.enough && !c.lost(); n++ {
+			for n := 0; c.events.Load() < c.enough.Load() && !c.lost(); n++ {
 				for _, d := range c.think(random, fmt.Sprintf("%d-%d", i, n)) {
 					c.do(nc, d)
 				}
@@ -146,7 +147,7 @@ func (c *crowd) lost() bool {
 // until waits for so many events.
 func (c *crowd) until(events int64) {
 	c.t.Helper()
-	waitFor(c.t, fmt.Sprintf("event %d", events), func() bool { return c.events.Load() >= min(events, c.enough) || c.lost() })
+	waitFor(c.t, fmt.Sprintf("event %d", events), func() bool { return c.events.Load() >= min(events, c.enough.Load()) || c.lost() })
 }
 
 // disperse waits until everybody has had all answers.
