@@ -39,9 +39,9 @@ type Config struct {
 	Projections []*projections.Projection
 	// NoIndex leaves out the index of all events, in which operators look for them.
 	NoIndex bool
-	// Database is the URL of the PostgreSQL database that keeps the projections which are kept
-	// in a SQL database, as postgres://user@host:5432/database; when it is empty they are kept
-	// in files of SQLite, on each node. It is the same on all nodes.
+	// Database keeps the projections that are kept in SQL: the URL of a PostgreSQL database, as
+	// postgres://user@host:5432/database, or sqlite:FOLDER for files of this node's own. By
+	// default these are in the folder views of Data, or, with NATS, in holdfast-data/NAME/views.
 	Database string
 
 	// Data is the folder in which the embedded NATS server keeps everything;

@@ -14,14 +14,14 @@ import (
 	"github.com/holdfast-run/holdfast/node"
 )
 
-// clientOf connects to the embedded server of a node as an operator does.
+// clientOf connects to the embedded server of a node as a client does.
 func clientOf(t *testing.T, data string) *nats.Conn {
 	t.Helper()
 	admin, err := natsd.ReadAdmin(data)
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(admin.URL, nats.UserInfo(admin.User, admin.Password), nats.IgnoreDiscoveredServers())
+	nc, err := nats.Connect(admin.URL, nats.IgnoreDiscoveredServers())
 	if err != nil {
 		t.Fatal(err)
 	}

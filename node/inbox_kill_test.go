@@ -12,15 +12,15 @@ import (
 	"github.com/holdfast-run/holdfast/internal/natsd"
 )
 
-// asAdmin does something on a connection to a node that may be killed at any time.
-func asAdmin(ctx context.Context, data string, do func(context.Context, jetstream.JetStream) error) error {
+// asClient does something on a connection to a node that may be killed at any time.
+func asClient(ctx context.Context, data string, do func(context.Context, jetstream.JetStream) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	admin, err := natsd.ReadAdmin(data)
 	if err != nil {
 		return err
 	}
-	nc, err := nats.Connect(admin.URL, nats.UserInfo(admin.User, admin.Password), nats.NoReconnect(), nats.IgnoreDiscoveredServers())
+	nc, err := nats.Connect(admin.URL, nats.NoReconnect(), nats.IgnoreDiscoveredServers())
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func TestInboxKilled(t *testing.T) {
 		}
 		for {
 			b.connect(0) // which starts it again
-			err := asAdmin(ctx, c.Data, func(ctx context.Context, js jetstream.JetStream) error {
+			err := asClient(ctx, c.Data, func(ctx context.Context, js jetstream.JetStream) error {
 				_, err := js.Publish(ctx, "demo.inbox.account.ada."+command, []byte(body), jetstream.WithMsgID(id))
 				return err
 			})
@@ -94,7 +94,7 @@ func TestInboxKilled(t *testing.T) {
 // outcomes gives the statuses of all that there are, by their subjects.
 func outcomes(ctx context.Context, data string) (told map[string][]string, err error) {
 	told = map[string][]string{}
-	err = asAdmin(ctx, data, func(ctx context.Context, js jetstream.JetStream) error {
+	err = asClient(ctx, data, func(ctx context.Context, js jetstream.JetStream) error {
 		s, err := js.Stream(ctx, "DEMO_OUTCOMES")
 		if err != nil {
 			return err

@@ -24,7 +24,7 @@ func leave(t *testing.T, data string, begin, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(admin.URL, nats.UserInfo(admin.User, admin.Password), nats.IgnoreDiscoveredServers())
+	nc, err := nats.Connect(admin.URL, nats.IgnoreDiscoveredServers())
 	if err != nil {
 		t.Fatal(err)
 	}

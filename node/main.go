@@ -51,7 +51,7 @@ would, or look after its log.`,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 	}
 	root.AddCommand(runCommand(d, cfg), verifyCommand(d, cfg), membersCommand(cfg), whereCommand(cfg), leaveCommand(cfg))
-	root.AddCommand(operatorCommands(cfg)...)
+	root.AddCommand(operatorCommands(d, cfg)...)
 	root.AddCommand(cli.Commands(cfg)...)
 	root.AddCommand(more...)
 	return root

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -43,7 +44,10 @@ func config(t *testing.T) node.Config {
 }
 
 // external has the node use a NATS server that is there.
-func external(c *node.Config, url string) { c.NATS, c.Data, c.Listen = url, "", "" }
+func external(c *node.Config, url string) {
+	c.Database = "sqlite:" + filepath.Join(c.Data, "views")
+	c.NATS, c.Data, c.Listen = url, "", ""
+}
 
 func start(t *testing.T, c node.Config) *node.Node {
 	t.Helper()

@@ -23,10 +23,10 @@ func (c Config) connectOperator(options ...nats.Option) (*nats.Conn, error) {
 }
 
 // operatorCommands are those with which operators ask the nodes.
-func operatorCommands(cfg cli.Config) []*cobra.Command {
+func operatorCommands(d Domain, cfg cli.Config) []*cobra.Command {
 	return []*cobra.Command{
 		cli.SagasCommand(cfg, operatorAccess()), cli.EventsCommand(cfg, operatorAccess()), cli.ExplainCommand(cfg, operatorAccess()),
-		cli.ProjectionsCommand(cfg, operatorAccess()), cli.ParkedCommand(cfg, operatorAccess()),
+		cli.ProjectionsCommand(cfg, operatorAccess(), asOfCommand(d, cfg)), cli.ParkedCommand(cfg, operatorAccess()),
 	}
 }
 

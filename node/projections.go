@@ -55,18 +55,24 @@ func (c Config) checkProjections() error {
 		}
 		seen[p.Name()] = true
 	}
-	if c.Database != "" && !strings.HasPrefix(c.Database, "postgres://") && !strings.HasPrefix(c.Database, "postgresql://") {
-		return &ConfigError{Field: "Database", Problem: "want one like postgres://user@host:5432/database, or nothing for files of SQLite"}
+	if folder, url := c.database(); folder == "" && !strings.HasPrefix(url, "postgres://") && !strings.HasPrefix(url, "postgresql://") {
+		return &ConfigError{Field: "Database", Problem: "want one like postgres://user@host:5432/database, or sqlite:FOLDER for files of SQLite"}
 	}
 	return nil
 }
 
-// views is the folder of this node's own files of read models.
-func (c Config) views() string {
-	if c.NATS == "" {
-		return filepath.Join(c.Data, "views")
+// database says where read models are kept that are kept in SQL: in a folder of this node's own,
+// or at a URL.
+func (c Config) database() (folder, url string) {
+	switch own, ok := strings.CutPrefix(c.Database, "sqlite:"); {
+	case ok:
+		return own, ""
+	case c.Database != "":
+		return "", c.Database
+	case c.NATS == "":
+		return filepath.Join(cmp.Or(c.Data, defaultData), "views"), ""
 	}
-	return filepath.Join(defaultData, c.called(), "views")
+	return filepath.Join(defaultData, c.called(), "views"), ""
 }
 
 // runProjections has the node take its part in keeping the projections.
@@ -120,10 +126,8 @@ func (v *readModels) inSQL(c Config, log messages.LogName) (_ *sqlsink.Sink, err
 	if v.sql != nil {
 		return v.sql, nil
 	}
-	config := sqlsink.Config{Context: v.context, Log: log, URL: c.Database}
-	if c.Database == "" {
-		config.Folder = c.views()
-	}
+	config := sqlsink.Config{Context: v.context, Log: log}
+	config.Folder, config.URL = c.database()
 	v.sql, err = sqlsink.Open(config)
 	return v.sql, err
 }

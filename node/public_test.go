@@ -10,32 +10,7 @@ import (
 	natsjs "github.com/nats-io/nats.go/jetstream"
 
 	"github.com/holdfast-run/holdfast/internal/natsd"
-	"github.com/holdfast-run/holdfast/node"
 )
-
-// makeFeed makes what clients may read, and puts one event into it.
-func makeFeed(t *testing.T, n *node.Node, replicas int) {
-	t.Helper()
-	nc, err := n.Dial(natsd.Publisher)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	public, err := natsjs.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	poll(t, "the feed is made", func() bool {
-		_, err := public.CreateOrUpdateStream(within(t, 5*time.Second), natsjs.StreamConfig{
-			Name: "DEMO_FEED", Subjects: []string{"demo.evt.>"}, Replicas: replicas,
-		})
-		return err == nil
-	})
-	poll(t, "an event is published", func() bool {
-		_, err := public.Publish(within(t, 5*time.Second), "demo.evt.account.a-1.Deposited", nil, natsjs.WithMsgID("1"))
-		return err == nil
-	})
-}
 
 // reader is a client with JetStream.
 func reader(t *testing.T, url string) (*nats.Conn, natsjs.JetStream) {
@@ -56,7 +31,7 @@ func reader(t *testing.T, url string) (*nats.Conn, natsjs.JetStream) {
 // gets a consumer that writes.
 func TestClientsRead(t *testing.T) {
 	nodes := startAll(t, trio(t)...)
-	makeFeed(t, nodes[0], 3)
+	open(t, nodes[0])
 	for i, n := range nodes {
 		nc, js := reader(t, n.ClientURL())
 		name := string(rune('a' + i))
@@ -66,14 +41,16 @@ func TestClientsRead(t *testing.T) {
 			c, err = js.CreateOrUpdateConsumer(within(t, 5*time.Second), "DEMO_FEED", natsjs.ConsumerConfig{Durable: name, AckPolicy: natsjs.AckExplicitPolicy})
 			return err == nil
 		})
-		m, err := c.Next(natsjs.FetchMaxWait(20 * time.Second))
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		if err := m.DoubleAck(within(t, 20*time.Second)); err != nil || m.Subject() != "demo.evt.account.a-1.Deposited" {
+		var m natsjs.Msg
+		poll(t, "an event is read", func() (ok bool) { // until all servers have heard of the consumer
+			var err error
+			m, err = c.Next(natsjs.FetchMaxWait(5 * time.Second))
+			return err == nil
+		})
+		if err := m.DoubleAck(within(t, 20*time.Second)); err != nil || m.Subject() != "demo.evt.account.ada.AccountOpened" {
 			t.Errorf("%s: %s, %v", name, m.Subject(), err)
 		}
-		_, err = js.CreatePushConsumer(within(t, 20*time.Second), "DEMO_FEED", natsjs.ConsumerConfig{DeliverSubject: "demo.evt.x"})
+		_, err := js.CreatePushConsumer(within(t, 20*time.Second), "DEMO_FEED", natsjs.ConsumerConfig{DeliverSubject: "demo.evt.x"})
 		if err == nil || !strings.Contains(err.Error(), "deliver_subject") {
 			t.Errorf("%s: a consumer that writes: %v", name, err)
 		}
@@ -96,7 +73,6 @@ func TestPublisherOfExternalServer(t *testing.T) {
 	c := config(t)
 	external(&c, url)
 	n := start(t, c)
-	makeFeed(t, n, 1)
 	nc, err := n.Dial(natsd.Publisher)
 	if err != nil {
 		t.Fatal(err)

@@ -87,7 +87,7 @@ func runCommand(d Domain, cfg cli.Config) *cobra.Command {
 	fs.StringVar(&c.ClientPassword, "client-password", "", "password that clients must log in with; better given in the environment")
 	fs.IntVar(&c.Partitions, "partitions", 0, "`number` of partitions of the log, fixed once the context exists (default: what is there, or 1)")
 	fs.IntVar(&c.Replicas, "replicas", 0, "`number` of replicas of the log, 1 or 3 (default: 3 with --cluster, else 1)")
-	fs.StringVar(&c.Database, "database", "", "`URL` of the PostgreSQL database that keeps projections, as postgres://user@host:5432/database; its password is better given in the environment (default: files of SQLite)")
+	fs.StringVar(&c.Database, "database", "", "`URL` of the PostgreSQL database that keeps projections, as postgres://user@host:5432/database, its password better given in the environment; or sqlite:FOLDER (default: the folder views of --data)")
 	bindPeers(fs, &c)
 	bindLimits(fs, &c)
 	fs.BoolVar(&c.NoIndex, "no-index", false, "do not keep the index of all events, which node events and node explain ask")

@@ -113,21 +113,24 @@ func (v *verification) parse(args []string) error {
 	return nil
 }
 
-func (v *verification) run(ctx context.Context) (err error) {
+func (v *verification) run(ctx context.Context) error { return v.over(ctx, v.read) }
+
+// over calls read with a connection to the NATS server that has the log.
+func (v *verification) over(ctx context.Context, read func(context.Context, *nats.Conn) error) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	nc, stop, err := v.reach(ctx, nats.Name("holdfast verify"), nats.ReconnectBufSize(-1), nats.ErrorHandler(
 		func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			// Whatever else NATS says without being asked has an answer that fails.
 			if errors.Is(err, nats.ErrPermissionViolation) {
-				cancel(fmt.Errorf("%w: verify needs a login that may read JetStream: leave out --nats on the machine of the node, or give --credentials: %w", errNotAllowed, err))
+				cancel(notAllowed(err))
 			}
 		}))
 	if err != nil {
 		return err
 	}
 	defer stop()
-	err = v.read(ctx, nc)
+	err = read(ctx, nc)
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errNotAllowed) {
 		return cause // and not what followed from it
 	}
@@ -135,6 +138,10 @@ func (v *verification) run(ctx context.Context) (err error) {
 }
 
 var errNotAllowed = errors.New("the NATS server does not let this login read the log")
+
+func notAllowed(err error) error {
+	return fmt.Errorf("%w: the command needs a login that may read JetStream: leave out --nats on the machine of the node, or give --credentials: %w", errNotAllowed, err)
+}
 
 // read verifies the log on a server: each replica of it, if there are several.
 func (v *verification) read(ctx context.Context, nc *nats.Conn) error {
@@ -300,6 +307,10 @@ func (v *verification) open(ctx context.Context, nc *nats.Conn) (*jetstream.Stor
 		Context: v.context, Existing: true, Read: []*nats.Conn{nc}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if errors.Is(err, jetstream.ErrNoLog) {
+		// A client sees what clients may read, and cannot list the streams.
+		if _, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.LIST", nil); errors.Is(err, nats.ErrNoResponders) {
+			return nil, notAllowed(err)
+		}
 		return nil, fmt.Errorf("there is no log of a context %q here: name the context with --context", v.context)
 	}
 	return store, err

@@ -82,6 +82,7 @@ func startRun(tb testing.TB, args ...string) *process {
 func launch(tb testing.TB, program string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(program, append([]string{"run", "--log-level", "error"}, args...)...)}
 	p.cmd.Stderr = os.Stderr
+	p.cmd.Dir = tb.TempDir() // for what it is not told where to keep
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

@@ -97,7 +97,8 @@ func stageOn(t *testing.T, servers int, program func() (string, error), change .
 			way := s.way(strings.TrimPrefix(one.url(), "nats://"), func(l *line) { s.toNATS[name] = append(s.toNATS[name], l) })
 			urls = append(urls, "nats://"+way)
 		}
-		s.flags[name] = append(s.common(name, ports[i]), "--nats", strings.Join(urls, ","), "--replicas", fmt.Sprint(len(urls)))
+		s.flags[name] = append(s.common(name, ports[i]), "--nats", strings.Join(urls, ","), "--replicas", fmt.Sprint(len(urls)),
+			"--database", "sqlite:"+filepath.Join(s.t.TempDir(), name))
 	}
 	s.admin = "--nats=" + strings.Join(s.clients, ",")
 	s.startAll()

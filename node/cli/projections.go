@@ -269,18 +269,17 @@ func (u unit) row() []string {
 
 // sentence tells how a generation stands.
 func (g generation) sentence() string {
-	text := cmp.Or(g.State, "unknown")
+	parts := []string{cmp.Or(g.State, "unknown")}
 	if g.Behind > 0 {
-		text += fmt.Sprintf(", %d commits behind", g.Behind)
+		parts = append(parts, fmt.Sprintf("%d commits behind", g.Behind))
 	}
-	for _, more := range []string{shownRate(g.Rate), shownLeft(g.Left)} {
-		if more != "" {
-			text += ", " + more
-		}
+	if rate := shownRate(g.Rate); rate != "" {
+		parts = append(parts, rate)
 	}
-	if g.Left > 0 {
-		text += " left"
+	if left := shownLeft(g.Left); left != "" {
+		parts = append(parts, left+" left")
 	}
+	text := strings.Join(parts, ", ")
 	if g.Reason != "" {
 		text += ": " + g.Reason
 	}

@@ -200,7 +200,7 @@ func (d *Desk) parkedUnder(ctx context.Context, s runner.Status, q parkedQuery) 
 func (e *parkedEvent) read(p *projections.Projection, parked projections.Parked) {
 	unread := errors.New("this build handles no such event")
 	for _, item := range p.Read(parked.Record) {
-		if item.Index != parked.Event.Index || item.Part != parked.Event.Part {
+		if !covers(parked.Event, item.Event) {
 			continue
 		}
 		if unread = item.Unread; unread == nil && item.Message != nil {
@@ -214,6 +214,11 @@ func (e *parkedEvent) read(p *projections.Projection, parked projections.Parked)
 		break
 	}
 	e.Unread, e.Recorded = visible(unread.Error()), recorded(parked)
+}
+
+// covers reports whether what is parked is that event, or a whole of which it is a part.
+func covers(parked, e projections.Event) bool {
+	return parked.Index < 0 || e.Index < 0 || e.Index == parked.Index && (parked.Part < 0 || e.Part < 0 || e.Part == parked.Part)
 }
 
 // recorded gives the bytes of an event as they stand in its commit, or of all of it.

@@ -111,12 +111,12 @@ func TestRepeat(t *testing.T) {
 	}
 	other := open(t, conn, 1)
 	err = other.Commit(within(t), p.u, projections.Checkpoint{}, p.from(), func(b projections.Batch) error {
-		return errors.Join(b.Park(park("late", 1)), b.Park(park("late", 2)))
+		return errors.Join(b.Park(park("late", 1)), b.Park(park("late", 2)), b.Park(park("late", 3)))
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.goOn(t, other)
+	p.goOn(t, other) // which drains, too
 	if got := dump(t, other, p.u); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("documents have changed: %v", got)
 	}

@@ -36,7 +36,9 @@ func (s *Sink) list(ctx context.Context, n names, prefix string, headers bool, e
 	if err != nil {
 		return n.unavailable("list", err)
 	}
-	all, err := c.Messages()
+	// What is asked of a consumer that a server is just making may be lost, which is noticed
+	// after two heartbeats.
+	all, err := c.Messages(jetstream.PullExpiry(2*time.Second), jetstream.PullHeartbeat(500*time.Millisecond))
 	if err != nil {
 		return n.unavailable("list", err)
 	}

@@ -46,6 +46,7 @@ type attempt struct {
 	// parked are the keys with events that are parked, and added those that get such here.
 	parked, added map[string]int
 	skips         map[string]string // by id, the events to leave out, with the reasons
+	skipped       []string          // the keys of such
 	tried         map[string]tried  // by id, the events that were refused before
 	now           time.Time
 	quiet         bool // nothing goes into the outbox
@@ -55,7 +56,7 @@ type attempt struct {
 
 // run has all of it handled. A refusal ends it.
 func (a *attempt) run(sb projections.Batch, b batch) error {
-	a.added = map[string]int{}
+	a.added, a.skipped = map[string]int{}, nil
 	if a.quiet {
 		sb = quiet{sb}
 	}
@@ -78,15 +79,13 @@ func (a *attempt) item(sb projections.Batch, i projections.Item, rec persistence
 	reason, skip := a.skips[i.ID]
 	before := a.tried[i.ID]
 	switch {
-	case skip:
-		p := a.park(i, rec, "skipped: "+reason, before.count)
-		if err := sb.Park(p); err != nil {
-			return err
-		}
-		return sb.Unpark(p, reason)
 	case a.parked[i.Key]+a.added[i.Key] > 0: // it waits behind
 		a.added[i.Key]++
 		return sb.Park(a.park(i, rec, "", 0))
+	case skip: // it is when its key drains, at once
+		a.added[i.Key]++
+		a.skipped = append(a.skipped, i.Key)
+		return sb.Park(a.park(i, rec, "to be skipped: "+reason, before.count))
 	case i.Unread != nil:
 		a.added[i.Key]++
 		return sb.Park(a.park(i, rec, i.Unread.Error(), 1))
@@ -127,6 +126,14 @@ type quiet struct{ projections.Batch }
 
 // Later does nothing.
 func (quiet) Later(projections.Effected) error { return nil }
+
+// Failed implements [projections.Failing].
+func (q quiet) Failed() error {
+	if f, ok := q.Batch.(projections.Failing); ok {
+		return f.Failed()
+	}
+	return nil
+}
 
 // brokenWait is how long to wait before the sink is asked again that has failed so many times.
 func brokenWait(failures int) time.Duration {

@@ -72,6 +72,7 @@ func (u *unit) did(a *attempt, b batch) {
 	for key, n := range a.added {
 		u.parked[key] += n
 	}
+	u.draining.add(a.skipped...)
 	u.lately += len(a.added)
 	if len(a.added) == 0 {
 		u.lately = 0

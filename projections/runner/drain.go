@@ -7,6 +7,8 @@ import (
 	"math"
 	"slices"
 
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/persistence"
 	"github.com/holdfast-run/holdfast/projections"
 )
 
@@ -96,6 +98,11 @@ func (u *unit) drainSome(ctx context.Context, rec Record) error {
 		return err
 	}
 	for _, p := range list {
+		if p.Record.Body == nil {
+			if p.Record, err = u.read(ctx, p.Event.Position); err != nil {
+				return err
+			}
+		}
 		err := u.unpark(ctx, p, parts(u.p, p), rec.skips(u.id.Generation)[p.Event.ID], rec.Serving != u.id.Generation)
 		no, refused := errors.AsType[*refusal](err)
 		if refused {
@@ -111,6 +118,20 @@ func (u *unit) drainSome(ctx context.Context, rec Record) error {
 		u.drained(rec)
 	}
 	return nil
+}
+
+// read reads a record that the sink has no room for.
+func (u *unit) read(ctx context.Context, at holdfast.Position) (found persistence.Record, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err = u.runner.config.Log.Follow(ctx, u.position(at.Sequence()-1), func(rec persistence.Record) error {
+		found = rec
+		return errFound
+	})
+	if errors.Is(err, errFound) {
+		return found, nil
+	}
+	return found, err
 }
 
 // drained ends the draining of the first key.

@@ -1,6 +1,7 @@
 package runner_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/projections"
+	"github.com/holdfast-run/holdfast/projections/memory"
 	"github.com/holdfast-run/holdfast/projections/runner"
 )
 
@@ -112,6 +114,7 @@ func TestOrders(t *testing.T) {
 	n.has("c", 1)
 	order(runner.Order{Act: runner.Skip, Event: "number/d@2", Reason: "in advance"})
 	n.await(w.record("d", 13, 3))
+	w.until("d has drained", func() bool { return len(n.parked("number/d")) == 0 }, func() string { return "" })
 	n.has("d", 1, 3)
 	r.number.Store(0)
 	order(runner.Order{Act: runner.Retry})
@@ -144,6 +147,37 @@ func TestTheUnreadableIsParked(t *testing.T) {
 	if len(b) != 1 || b[0].Event.Index != -1 || b[0].Reason == "" {
 		t.Errorf("of a record that cannot be read there is parked %+v", b)
 	}
+}
+
+// A forgetful sink keeps no bodies of what is parked.
+type forgetful struct{ *memory.Sink }
+
+func (f forgetful) Parked(ctx context.Context, u projections.Unit, key string, limit int) ([]projections.Parked, error) {
+	all, err := f.Sink.Parked(ctx, u, key, limit)
+	for i := range all {
+		all[i].Record.Body = nil
+	}
+	return all, err
+}
+
+// What a sink has no room for is read from the log again.
+func TestLargeParked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.sink = forgetful{memory.New()}
+	var r refusing
+	r.number.Store(13)
+	n := w.start("n1", nil, numbers(r.add))
+	w.record("a", 1, 13)
+	w.record("b", 1)
+	n.await(w.record("a", 2))
+	n.has("a", 1)
+	n.stop()
+	n = w.start("n1", nil, numbers(add))
+	n.await(w.record("b", 2))
+	n.status("no parked keys", func(s runner.Status) bool { return s.State == runner.Live && s.Generations[0].Parked == 0 })
+	n.has("a", 1, 13, 2)
+	n.has("b", 1, 2)
 }
 
 // A handler that panics refuses, and many refusals do not hold the others up.

@@ -168,7 +168,7 @@ func TestAttempt(t *testing.T) {
 		{"refused twice", attempt{tried: map[string]tried{"1": {2, "no"}}}, "a!", nil, "item 0: no", nil},
 		{"parked before", attempt{parked: map[string]int{"a": 1}}, "a. b. a!", []string{`park 1: "" after 0`, "later 2/mail", "handle 2.0", `park 3: "" after 0`}, "", map[string]int{"a": 2}},
 		{"unread", attempt{}, "a? a.", []string{`park 1: "unread" after 1`, `park 2: "" after 0`}, "", map[string]int{"a": 2}},
-		{"skipped", attempt{skips: map[string]string{"1": "why not"}}, "a! a.", []string{`park 1: "skipped: why not" after 0`, "unpark 1: why not", "later 2/mail", "handle 2.0"}, "", nil},
+		{"skipped", attempt{skips: map[string]string{"1": "why not"}}, "a! a.", []string{`park 1: "to be skipped: why not" after 0`, `park 2: "" after 0`}, "", map[string]int{"a": 2}},
 		{"broken", attempt{}, "break. b.", []string{"later 1/mail", "handle 1.0"}, "at 1: the sink is broken", nil},
 	} {
 		b, tape := batch{}, &tape{}
@@ -242,3 +242,18 @@ func TestMeter(t *testing.T) {
 		}
 	}
 }
+
+// A batch whose transaction is spoiled says so in a generation that does not serve, too.
+func TestQuietFails(t *testing.T) {
+	t.Parallel()
+	if err := (quiet{&tape{}}).Failed(); err != nil {
+		t.Errorf("one that cannot fail does with %v", err)
+	}
+	if err := (quiet{spoiled{&tape{}}}).Failed(); !errors.Is(err, errFound) {
+		t.Errorf("it fails with %v", err)
+	}
+}
+
+type spoiled struct{ *tape }
+
+func (spoiled) Failed() error { return errFound }

@@ -222,7 +222,7 @@ func (m *meter) read(now time.Time, done, end, before uint64) {
 		rate = (m.rate + rate) / 2
 	}
 	left := 0.0
-	if net := rate - growth; net > 0 && end > done {
+	if net := rate - growth; net >= 1 && end > done {
 		left = float64(end-done) / net
 	}
 	*m = meter{at: now, done: done, end: end, rate: rate, left: left, live: m.live, known: true}

@@ -95,6 +95,9 @@ func (g *GenerationStatus) sum() {
 	g.State = Live
 	done, behind := map[uint32]uint64{}, map[uint32]uint64{}
 	for _, u := range g.Units {
+		if u.Silent && g.others(u) {
+			continue
+		}
 		if u.Silent && u.State != Stopped {
 			u.State, u.Reason = Stopped, fmt.Sprintf("the node %s has not been heard of for %v", u.Node, silence)
 		}
@@ -114,4 +117,9 @@ func (g *GenerationStatus) sum() {
 		g.Positions = append(g.Positions, holdfast.NewPosition(partition, done[partition]).String())
 		g.Behind += behind[partition]
 	}
+}
+
+// others reports whether another node than the one that says so does the same.
+func (g *GenerationStatus) others(u UnitStatus) bool {
+	return slices.ContainsFunc(g.Units, func(o UnitStatus) bool { return !o.Silent && o.Partition == u.Partition && o.Shard == u.Shard })
 }

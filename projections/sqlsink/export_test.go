@@ -1,8 +1,4 @@
 package sqlsink
 
-import "errors"
-
-// WithoutLinks is a system that has none.
-func (s *Sink) WithoutLinks() {
-	s.db.(*files).symlink = func(string, string) error { return errors.ErrUnsupported }
-}
+// Symlink has f make links.
+func (s *Sink) Symlink(f func(to, name string) error) { s.db.(*files).symlink = f }

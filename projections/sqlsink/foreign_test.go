@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/messages"
@@ -218,6 +219,27 @@ func TestPrepareAtOnce(t *testing.T) {
 			all.Wait()
 		}
 	})
+}
+
+// TestPrepareBusy: while somebody else has just made the file, one waits, though SQLite does not.
+func TestPrepareBusy(t *testing.T) {
+	t.Parallel()
+	c := kinds[0].at(t)
+	s, p := open(t, c), rows("orders", counts)
+	other := raw(t, c, "orders", 1)
+	other.SetMaxOpenConns(1)
+	execute(t, other, `BEGIN`, `SELECT * FROM sqlite_schema`)
+	prepared := make(chan error, 1)
+	go func() { prepared <- s.Prepare(within(t), p, 1) }()
+	select {
+	case err := <-prepared:
+		t.Fatalf("it does not wait: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	execute(t, other, `COMMIT`)
+	if err := <-prepared; err != nil {
+		t.Error(err)
+	}
 }
 
 // TestBadTables: a statement that is wrong says which, and leaves nothing behind.

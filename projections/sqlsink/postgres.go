@@ -14,7 +14,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/holdfast-run/holdfast/projections"
@@ -62,10 +61,6 @@ func openPostgres(c Config) (*schemas, error) {
 	set("application_name", "holdfast "+string(c.Context))
 	set("idle_in_transaction_session_timeout", "15s") // of a handler that hangs: others may need its locks
 	set("lock_timeout", "10s")
-	// What nobody waits for any more is ended on the server, too, with its locks.
-	conn.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
-		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: time.Second}
-	}
 	return &schemas{config: c, writers: connectPostgres(conn, 32), readers: connectPostgres(conn, 4), guests: connectPostgres(conn, 8)}, nil
 }
 
@@ -189,13 +184,8 @@ func (c connections) take(ctx context.Context) (*session, error) {
 	return &session{dialect: postgresDialect, conn: conn}, nil
 }
 
-func (c connections) give(s *session, sound bool) {
-	if !sound {
-		s.discard()
-		return
-	}
-	s.conn.Close()
-}
+// give leaves it to the driver to find that a connection has ended, or is in a transaction.
+func (c connections) give(s *session, _ bool) { s.conn.Close() }
 
 // postgresBroken tells by the class of a code what is the database's fault: the connection, the
 // transaction (a deadlock, too), its resources, its settings, an operator, the system. So is

@@ -129,7 +129,7 @@ func TestServeWithoutLinks(t *testing.T) {
 	t.Parallel()
 	c := kinds[0].at(t)
 	s, p := open(t, c), documents("orders")
-	s.WithoutLinks()
+	s.Symlink(func(string, string) error { return errors.ErrUnsupported })
 	prepare(t, s, p, 12)
 	for range 2 {
 		if err := s.Serve(within(t), p, 12); err != nil {
@@ -139,6 +139,21 @@ func TestServeWithoutLinks(t *testing.T) {
 		if err != nil || string(text) != "orders.12.db\n" {
 			t.Errorf("it names %q, %v", text, err)
 		}
+	}
+}
+
+// TestServeReplaces: the link is there at any time.
+func TestServeReplaces(t *testing.T) {
+	t.Parallel()
+	c := kinds[0].at(t)
+	s, p := open(t, c), documents("orders")
+	there := func() error { _, err := os.Stat(filepath.Join(c.Folder, "orders.db")); return err }
+	for n := range uint64(2) {
+		prepare(t, s, p, n+1)
+		if err := s.Serve(within(t), p, n+1); err != nil {
+			t.Fatal(err)
+		}
+		s.Symlink(func(to, name string) error { return errors.Join(there(), os.Symlink(to, name), there()) })
 	}
 }
 

@@ -59,6 +59,7 @@ const writing = "BEGIN IMMEDIATE"
 // checkpoint is gone with it.
 const (
 	writes = "_busy_timeout=5000&_pragma=synchronous(NORMAL)&_pragma=cache_size(-32768)&_pragma=foreign_keys(1)&_pragma=journal_size_limit(67108864)"
+	makes  = "_busy_timeout=0&_pragma=foreign_keys(1)" // see patiently
 	reads  = "_busy_timeout=5000&_pragma=query_only(1)&_pragma=cache_size(-8192)"
 )
 
@@ -79,7 +80,7 @@ func (f *files) prepare(ctx context.Context, p *projections.Projection, at place
 	if form != "" || err != nil {
 		return err
 	}
-	db, err := connect(f.path(at), "rwc", writes, 1)
+	db, err := connect(f.path(at), "rwc", makes, 1)
 	if err != nil {
 		return unavailable(err)
 	}
@@ -111,8 +112,8 @@ func (f *files) prepare(ctx context.Context, p *projections.Projection, at place
 	return ours(s.patiently(ctx, "COMMIT"))
 }
 
-// again is how long one waits for a file that others open at the same time: when SQLite
-// changes the form of its journal it does not wait by itself.
+// again is how long one waits for a file that others open at the same time. SQLite waits by
+// itself, but not always when it changes the form of the journal, and never as long as ctx.
 const again = 20 * time.Millisecond
 
 func (s *session) patiently(ctx context.Context, statement string) error {
