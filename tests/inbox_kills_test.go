@@ -17,8 +17,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/holdfast-run/holdfast/internal/natsd"
 )
 
 const (
@@ -64,8 +62,8 @@ func TestInboxAndFeedKilled(t *testing.T) {
 		p = startProcess(t, folder, address, killFlags...)
 	}
 	clients.Wait()
-	told := outcomesOf(t, folder, leftCommands)
 	nc := dial(t, p.url)
+	told := outcomesOf(t, nc, leftCommands)
 	log := map[string][]recordedEvent{}
 	for account := range leftAccounts {
 		ref := fmt.Sprint("account/l-", account)
@@ -95,13 +93,9 @@ func leave(t *testing.T, nc *nats.Conn, account, n int) {
 }
 
 // outcomesOf waits until so many commands have one, and gives the statuses of all by id.
-func outcomesOf(t *testing.T, folder string, n int) map[string][]string {
+func outcomesOf(t *testing.T, nc *nats.Conn, n int) map[string][]string {
 	t.Helper()
-	admin, err := natsd.ReadAdmin(folder)
-	if err != nil {
-		t.Fatal(err)
-	}
-	js, err := jetstream.New(dial(t, admin.URL, nats.UserInfo(admin.User, admin.Password)))
+	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -222,7 +222,9 @@ func (m models) inKV(t *testing.T, nc *nats.Conn) {
 // balancesIn finds the bucket that serves, as a client does.
 func balancesIn(ctx context.Context, t *testing.T, nc *nats.Conn) jetstream.KeyValue {
 	t.Helper()
-	var answer struct{ Views []struct{ Projection, Bucket string } }
+	var answer struct {
+		Views []struct{ Projection, Bucket string }
+	}
 	if err := json.Unmarshal(mustAsk(t, nc, "demo.views", "", nil).body, &answer); err != nil {
 		t.Fatal(err)
 	}
