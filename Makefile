@@ -9,7 +9,7 @@ FUZZ ?= 30s
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## the programs, into bin/
@@ -57,6 +57,14 @@ kills: ## a node is killed at every point of a checkout, and 10,000 transfers ad
 	go test ./node -run '^TestKilled|^TestTransfers$$' -v -timeout 2h -args -kills=0 -transfers=10000
 	go test ./tests -run '^TestKillUnderLoad$$' -v -args -kill.rounds=20
 	go test ./examples/shop -run AnyWorld -v -timeout 1h -args -runs=100000 -orders=1
+
+.PHONY: projection-kills
+projection-kills: ## 50 kills of a node that projects, during 100,000 events
+	go test ./tests -run '^TestProjectionsKilled$$' -v -timeout 1h -args -projections.kills=50 -projections.events=100000
+
+.PHONY: projection-takeovers
+projection-takeovers: ## the nodes that project are killed 10 times, and others take over
+	go test ./tests -run '^TestProjectionsTakenOver$$' -v -timeout 1h -args -projections.takeovers=10
 
 .PHONY: bench
 bench: ## the benchmarks

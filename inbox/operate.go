@@ -182,6 +182,11 @@ func (b *Inbox) find(ctx context.Context, of holdfast.Ref, commandID string) (m 
 // is that of Show; ErrConflict when the command id is not that of the parked one (empty: of
 // whichever it is), or when somebody wished something for it at the same time.
 func (b *Inbox) Retry(ctx context.Context, of holdfast.Ref, commandID, operator string) error {
+	_, err := b.retry(ctx, of, commandID, operator)
+	return err
+}
+
+func (b *Inbox) retry(ctx context.Context, of holdfast.Ref, commandID, operator string) (*mark, error) {
 	return b.wish(ctx, of, commandID, Wish{By: operator})
 }
 
@@ -191,31 +196,37 @@ func (b *Inbox) Retry(ctx context.Context, of holdfast.Ref, commandID, operator 
 // attempt of which it is not known what became of it may still take effect. Errors are those of
 // Retry.
 func (b *Inbox) Skip(ctx context.Context, of holdfast.Ref, commandID, operator, reason string) error {
+	_, err := b.skip(ctx, of, commandID, operator, reason)
+	return err
+}
+
+func (b *Inbox) skip(ctx context.Context, of holdfast.Ref, commandID, operator, reason string) (*mark, error) {
 	switch {
 	case commandID == "":
-		return holdfast.Errorf(holdfast.CodeMalformed, "commandId: it is empty: name the command that is to be skipped")
+		return nil, holdfast.Errorf(holdfast.CodeMalformed, "commandId: it is empty: name the command that is to be skipped")
 	case strings.TrimSpace(reason) == "" || len(reason) > maxReason:
-		return holdfast.Errorf(holdfast.CodeMalformed, "reason: it has %d bytes, want 1 to %d: say why the command is skipped", len(reason), maxReason)
+		return nil, holdfast.Errorf(holdfast.CodeMalformed, "reason: it has %d bytes, want 1 to %d: say why the command is skipped", len(reason), maxReason)
 	}
 	return b.wish(ctx, of, commandID, Wish{Skip: true, By: operator, Reason: reason})
 }
 
-func (b *Inbox) wish(ctx context.Context, of holdfast.Ref, commandID string, w Wish) error {
+// wish gives what is kept then.
+func (b *Inbox) wish(ctx context.Context, of holdfast.Ref, commandID string, w Wish) (*mark, error) {
 	if err := messages.CheckUser(w.By); err != nil {
-		return holdfast.Errorf(holdfast.CodeMalformed, "operator: %w", err)
+		return nil, holdfast.Errorf(holdfast.CodeMalformed, "operator: %w", err)
 	}
 	m, lane, err := b.find(ctx, of, commandID)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	w.At = b.config.Now().UTC()
 	m.Wish = &w
 	err = b.writeMark(ctx, lane, m)
 	switch {
 	case bucket.Conflict(err):
-		return holdfast.Errorf(holdfast.CodeConflict, "%s has changed meanwhile: look again", m.Ref)
+		return nil, holdfast.Errorf(holdfast.CodeConflict, "%s has changed meanwhile: look again", m.Ref)
 	case err != nil:
-		return holdfast.Errorf(holdfast.CodeUnavailable, "it is not certain that the wish was taken (%w): look again", err)
+		return nil, holdfast.Errorf(holdfast.CodeUnavailable, "it is not certain that the wish was taken (%w): look again", err)
 	}
-	return nil
+	return m, nil
 }

@@ -16,6 +16,10 @@ func (c Context) OutcomeStream() string { return strings.ToUpper(string(c)) + "_
 // FeedSubjects are those of the feed: <context>.evt.<type>.<id>.<Event>.
 func (c Context) FeedSubjects() string { return string(c) + ".evt.>" }
 
+// FeedStatusSubject is the one on which operators ask how the feed stands. Clients do not reach
+// it.
+func (c Context) FeedStatusSubject() string { return string(c) + ".feed.status" }
+
 // OutcomeSubjects are those of outcomes: <context>.outcome.<command id>.
 func (c Context) OutcomeSubjects() string { return string(c) + ".outcome.>" }
 

@@ -13,6 +13,7 @@ func TestPublicNames(t *testing.T) {
 		c.FeedStream():              "CO-OP_FEED",
 		c.OutcomeStream():           "CO-OP_OUTCOMES",
 		c.FeedSubjects():            "co-op.evt.>",
+		c.FeedStatusSubject():       "co-op.feed.status",
 		c.OutcomeSubjects():         "co-op.outcome.>",
 		c.InboxSubjects():           "co-op.inbox.>",
 		c.ViewSubjects():            "co-op.view.>",

@@ -98,8 +98,8 @@ type Sink interface {
 	// checkpoint: all of it or nothing; or, in a sink without transactions, so that what is
 	// done again changes nothing. It returns ErrFenced when the checkpoint is not at from
 	// (whose Time does not count), and what do returned, after which nothing has happened.
-	// A batch holds whole records. Whoever begins, or was fenced, reads the checkpoint first, and
-	// then what is parked.
+	// A batch holds whole records. Whoever begins, was fenced, or does not know how a commit has
+	// ended, reads the checkpoint first, and then what is parked.
 	Commit(ctx context.Context, u Unit, from, to Checkpoint, do func(Batch) error) error
 
 	// ParkedKeys lists the keys of a generation with parked events, by the time of the first,

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-run/holdfast/internal/pgtest"
 )
 
 // built is the folder of the binary, when there is one.
@@ -41,6 +43,7 @@ func TestMain(m *testing.M) {
 		os.Exit(serveNATS(config))
 	}
 	code := m.Run()
+	pgtest.Stop()
 	if built != "" {
 		os.RemoveAll(built)
 	}

@@ -28,6 +28,7 @@ type stage struct {
 	admin   string             // the flags of an operator
 	disk    *disk              // of one of the servers; may be nil
 	full    string             // the node or server that it is of
+	more    []string           // flags of all nodes
 
 	// straight has no lines and no disk: for measurements.
 	straight bool
@@ -73,10 +74,10 @@ func (s *stage) way(address string, note func(*line)) string {
 // line.
 func (s *stage) common(name string, peerPort int) []string {
 	listen := fmt.Sprintf("127.0.0.1:%d", peerPort)
-	return []string{
+	return append([]string{
 		"--name", name, "--lease", stageLease.String(), "--request-timeout", s.timeout.String(),
 		"--peer-listen", listen, "--peer-advertise", s.way(listen, func(l *line) { s.toPeer[name] = l }),
-	}
+	}, s.more...)
 }
 
 // stageOn puts three nodes onto so many external NATS servers.

@@ -75,6 +75,7 @@ func parseStory(story string) ([]line, error) {
 // An answer is what became of a command.
 type answer struct {
 	Version   uint64
+	Position  string
 	Events    []string
 	Duplicate bool
 	Error     *struct{ Code, Message string }

@@ -27,8 +27,9 @@ func demoCommand() *cobra.Command {
 		Long: `Play a story on a node of its own, in a temporary folder that is removed afterwards:
 a family of a homeschool co-op pays late, is locked out, pays, is withdrawn by mistake
 and reinstated; then fifty families are withdrawn by mistake and put right; then two
-customers of a shop check out, of whom one lives nowhere. In the middle the node is
-stopped without ceremony, twice. It takes a few seconds.
+customers of a shop check out, of whom one lives nowhere. Then read models: one that has
+what was just written, one that an event is poison to until it is mended, and one that is
+built anew. In the middle the node is stopped without ceremony. It takes some seconds.
 
 With --nodes 3 the story is played on three nodes, which are processes of their own and
 form a cluster. In the middle the one that owns the family is killed, another one takes
@@ -66,6 +67,8 @@ type stage interface {
 	// meanwhile is what happens in the middle of the import; what it gives is said
 	// afterwards.
 	meanwhile(ctx context.Context) (says string, err error)
+	// poison has an event come that a read model cannot handle.
+	poison(ctx context.Context) error
 	// show runs a command of an operator's on a node that runs.
 	show(ctx context.Context, args ...string) error
 	// verify has the log checked.
@@ -90,7 +93,7 @@ func runDemo(ctx context.Context, out io.Writer, nodes int) (err error) {
 }
 
 func (d *demo) play(ctx context.Context) error {
-	for _, scene := range []func(context.Context) error{d.stage.begin, d.family, d.trail, d.past, d.fifty, d.checkouts, d.stage.verify} {
+	for _, scene := range []func(context.Context) error{d.stage.begin, d.family, d.trail, d.past, d.fifty, d.checkouts, d.own, d.stage.poison, d.rebuild, d.stage.verify} {
 		if err := scene(ctx); err != nil {
 			return err
 		}

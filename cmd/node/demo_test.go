@@ -43,6 +43,8 @@ func play(t *testing.T, nodes int, says ...string) (told string) {
 		"checkout/o-2 is compensated: paid 990, given back 990",
 		"of 5 teas 4 are on the shelf, and 1 has gone",
 		"turns back: no_such_address",
+		`asked for the read model as it is after `,
+		`"overdue":4200`,
 		" aggregates: nothing is wrong",
 		"go run ./cmd/node run",
 	}, says...) {
@@ -75,5 +77,6 @@ func noGoroutine(t *testing.T) {
 
 // The demo tells its story to the end, and leaves nothing behind.
 func TestDemo(t *testing.T) {
-	play(t, 1, "The node is stopped without ceremony", "ceremony in the middle, and the import sent again")
+	play(t, 1, "The node is stopped without ceremony", "ceremony in the middle, and the import sent again",
+		"the printer has no letter 'Ó'", `They drained by themselves, in order: {"name":"Ó Briain","children":1}`)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ type single struct {
 	*demo
 	folder string
 	node   *node.Node
+	mended bool // a read model that could not handle something
 }
 
 func (s *single) begin(ctx context.Context) error {
@@ -27,7 +29,7 @@ func (s *single) begin(ctx context.Context) error {
 
 func (s *single) start(ctx context.Context) (err error) {
 	if s.node, err = node.Start(ctx, node.Config{
-		Context: "demo", Types: domain.Types, Sagas: domain.Sagas, Data: s.folder, Listen: "127.0.0.1:0",
+		Context: "demo", Types: domain.Types, Sagas: domain.Sagas, Projections: append(slices.Clip(domain.Projections), cards(s.mended)), Data: s.folder, Listen: "127.0.0.1:0",
 		Log: slog.New(slog.DiscardHandler), // the story is told here
 	}); err != nil {
 		return err

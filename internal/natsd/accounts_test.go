@@ -110,7 +110,8 @@ func TestClientMayNotPublish(t *testing.T) {
 	edge := dial(t, s.ClientURL())
 	for _, subject := range []string{
 		demo + ".log.0.account.a-1", demo + ".snap.account.a-1", demo + ".evt.account.a-1.Deposited",
-		demo + ".sagas.list", demo + ".sagas.force.checkout.o-1",
+		demo + ".sagas.list", demo + ".sagas.force.checkout.o-1", demo + ".projections.list", demo + ".index.events",
+		demo + ".parked.list", demo + ".parked.skip.account.a-1", demo + ".feed.status",
 		demo + ".cmd", demo, "other.cmd.account.a-1.Deposit",
 		demo + ".outcome.c-1", demo + ".inbox", demo + ".views.x", "_DOOR.CREATE.X", "_PUBLISHER.x", "$KV.lease.a", "$O.files.C.a", "$SYS.REQ.SERVER.PING", "_INBOX.somebody.1", "_R_.somebody",
 	} {

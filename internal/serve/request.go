@@ -75,6 +75,7 @@ func Unsettled(ctx context.Context, err error, id string) error {
 // ours are the second tokens of a context's subjects.
 var ours = []string{
 	"log", "snap", "cmd", "get", "history", "sagas", "inbox", "accepted", "outcome", "evt", "fed", "index", "view", "views", "projections",
+	"parked", "feed",
 }
 
 // answerable reports whether an answer may be published to the reply subject. Whoever

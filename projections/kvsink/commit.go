@@ -157,7 +157,7 @@ func (b *batch) sent(i int, p *point, seq uint64) {
 // refold reads the documents of a part that another unit has changed meanwhile, and changes
 // them anew from that part on. It reports whether there are any.
 func (b *batch) refold(ctx context.Context, i int) (bool, error) {
-	any := false
+	found := false
 	for _, d := range b.parts[i].docs {
 		fresh, err := b.load(ctx, d.subject)
 		if err != nil {
@@ -166,7 +166,7 @@ func (b *batch) refold(ctx context.Context, i int) (bool, error) {
 		if fresh.revision == d.revision {
 			continue
 		}
-		any = true
+		found = true
 		d.latest, d.revision = fresh, fresh.revision
 		for _, o := range d.ops {
 			if o.part < i {
@@ -177,7 +177,7 @@ func (b *batch) refold(ctx context.Context, i int) (bool, error) {
 			}
 		}
 	}
-	return any, nil
+	return found, nil
 }
 
 // The headers of a batch.

@@ -146,7 +146,7 @@ func steps(t testing.TB, s *kvsink.Sink, conn *nats.Conn) []int64 {
 	var all []int64
 	n := int64(0)
 	whole.Through(func(m *nats.Msg, request bool, next func() error) error {
-		if n++; request && !strings.HasPrefix(m.Subject, "$JS.") || n%400 == 1 {
+		if n++; request && !strings.HasPrefix(m.Subject, "$JS.") || n%700 == 1 {
 			all = append(all, n)
 		}
 		return next()
@@ -155,7 +155,7 @@ func steps(t testing.TB, s *kvsink.Sink, conn *nats.Conn) []int64 {
 		t.Fatal(err)
 	}
 	p.judge(t, s)
-	if len(all) < 8 {
+	if len(all) < 6 {
 		t.Errorf("a commit has %d steps only", len(all))
 	}
 	return all
@@ -189,6 +189,34 @@ func TestKilled(t *testing.T) {
 			}
 			p.goOn(t, other)
 			p.judge(t, other)
+		}
+	}
+}
+
+// TestLost loses one message of a commit, or its answer, and the connection holds: the sink finds
+// out by itself what has become of it.
+func TestLost(t *testing.T) {
+	server := startServers(t, 1)[0]
+	a, other := connect(t, server), open(t, connect(t, server), 1)
+	for _, step := range steps(t, other, a) {
+		for _, arrives := range []bool{false, true} {
+			p := newPlay(t, other, fmt.Sprintf("lost_%d_%v", step, arrives))
+			s := open(t, a, 1)
+			sent := int64(0)
+			s.Through(func(_ *nats.Msg, request bool, next func() error) error {
+				if sent++; sent != step || !request {
+					return next()
+				}
+				if arrives {
+					_ = next()
+				}
+				return nats.ErrTimeout
+			})
+			if err := s.Commit(within(t), p.u, p.from(), p.to(), p.do); err != nil {
+				t.Fatalf("step %d: %v", step, err)
+			}
+			p.judge(t, s)
+			p.further(t, s) // from what it believes to be the checkpoint
 		}
 	}
 }

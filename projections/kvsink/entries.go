@@ -60,8 +60,12 @@ func decodeParked(m *stored) (*projections.Parked, error) {
 	var k kept
 	p := &projections.Parked{}
 	list := texts(p)
-	if err := json.Unmarshal(text, &k); err != nil || len(k.Texts) != len(list) {
-		return nil, fmt.Errorf("%s at %d is nothing that was parked: %v", m.Subject, m.Seq, err)
+	err := json.Unmarshal(text, &k)
+	if err == nil && len(k.Texts) != len(list) {
+		err = fmt.Errorf("it has %d texts, want %d", len(k.Texts), len(list))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s at %d is nothing that was parked: %w", m.Subject, m.Seq, err)
 	}
 	position := holdfast.NewPosition(k.Partition, k.Sequence)
 	p.Event = k.Event

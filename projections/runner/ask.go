@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -48,13 +49,17 @@ func (r *Runner) Await(ctx context.Context, name string, after holdfast.Position
 	if !slices.Contains(r.partitions, after.Partition()) {
 		return holdfast.Errorf(holdfast.CodeMalformed, "the position %s is in no partition of this log: it has %d", after, len(r.partitions))
 	}
+	var done uint64
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		done, moved, err := r.how(ctx, name, after.Partition())
+		now, moved, err := r.how(ctx, name, after.Partition())
+		if err == nil {
+			done = now
+		}
 		if err == nil && done >= after.Sequence() {
 			return nil
 		}
 		if pauseOr(ctx, wait, moved) != nil {
-			return r.late(name, after, done)
+			return r.late(ctx, name, after, done, err)
 		}
 	}
 }
@@ -104,7 +109,10 @@ func sequenceOf(position string) uint64 {
 	return at.Sequence()
 }
 
-func (r *Runner) late(name string, after holdfast.Position, done uint64) error {
+func (r *Runner) late(ctx context.Context, name string, after holdfast.Position, done uint64, err error) error {
+	if err != nil && !errors.Is(err, context.Cause(ctx)) {
+		return holdfast.Errorf(holdfast.CodeUnavailable, "it is not known how far the projection %s is: %w", name, err)
+	}
 	why := ""
 	for _, s := range r.generations(name) {
 		if s.Role == serving && s.State != Live {

@@ -148,6 +148,11 @@ func TestBlockedWithoutSink(t *testing.T) {
 	if _, _, err := n.Answer(w.ctx(), "numbers", "a"); holdfast.CodeOf(err) != holdfast.CodeUnavailable {
 		t.Errorf("a query is answered with %v", err)
 	}
+	ctx, cancel := context.WithTimeout(w.ctx(), 20*time.Millisecond)
+	defer cancel()
+	if err := n.Await(ctx, "numbers", last); holdfast.CodeOf(err) != holdfast.CodeUnavailable || !strings.Contains(err.Error(), "the database is gone") {
+		t.Errorf("waiting for it gives %v", err)
+	}
 	there.Store(true)
 	n.await(last)
 	n.has("a", 1)

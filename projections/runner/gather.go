@@ -12,8 +12,10 @@ import (
 const (
 	// breath is how long events are gathered after the first one.
 	breath = 15 * time.Millisecond
-	// moveEvery is how often a checkpoint is written that merely moves.
+	// moveEvery is how often a checkpoint is written that merely moves, and moveSoon how soon
+	// when none has been for that long: other nodes may have somebody who waits for it.
 	moveEvery = time.Second
+	moveSoon  = 50 * time.Millisecond
 )
 
 // gather has records become batches. One goroutine reads the log and calls take, another one
@@ -31,10 +33,13 @@ type gather struct {
 	closed bool   // nothing is taken for now
 	busy   bool   // a batch is out, or nothing may be done
 	stop   uint64 // nothing is done beyond; 0 when there is no such place
+
+	now   func() time.Time
+	moved time.Time // when the last batch was given
 }
 
-func newGather(at *progress, read func(persistence.Record, []projections.Item) []projections.Item) *gather {
-	return &gather{read: read, progress: at, ready: make(chan struct{}, 1), room: make(chan struct{}, 1), limit: firstSize}
+func newGather(at *progress, now func() time.Time, read func(persistence.Record, []projections.Item) []projections.Item) *gather {
+	return &gather{read: read, progress: at, now: now, ready: make(chan struct{}, 1), room: make(chan struct{}, 1), limit: firstSize}
 }
 
 func signal(c chan struct{}) {
@@ -59,6 +64,9 @@ func (g *gather) take(ctx context.Context, rec persistence.Record) error {
 			return context.Cause(ctx)
 		}
 	}
+	if g.open.done == 0 {
+		signal(g.ready)
+	}
 	before := len(g.open.items)
 	g.open.items = g.read(rec, g.open.items)
 	n := len(g.open.items)
@@ -75,11 +83,9 @@ func (g *gather) take(ctx context.Context, rec persistence.Record) error {
 // next gives the next batch: what has been gathered for a breath, or is all that there is room
 // for, or a mere move. It reports whether it is full; the batch is empty when enough came first.
 func (g *gather) next(ctx context.Context, failed, enough <-chan struct{}) (b batch, full bool) {
-	move := time.NewTimer(moveEvery)
-	defer move.Stop()
-	var breathed <-chan time.Time
+	var moved, breathed <-chan time.Time
 	for {
-		some, full := g.holds()
+		some, full, move := g.has()
 		if full {
 			return g.swap(), true
 		}
@@ -88,11 +94,16 @@ func (g *gather) next(ctx context.Context, failed, enough <-chan struct{}) (b ba
 			defer t.Stop()
 			breathed = t.C
 		}
+		if move > 0 && moved == nil {
+			t := time.NewTimer(move)
+			defer t.Stop()
+			moved = t.C
+		}
 		select {
 		case <-g.ready:
 		case <-breathed:
 			return g.swap(), false
-		case <-move.C:
+		case <-moved:
 			return g.swap(), false
 		case <-enough:
 			return batch{}, false
@@ -104,10 +115,15 @@ func (g *gather) next(ctx context.Context, failed, enough <-chan struct{}) (b ba
 	}
 }
 
-func (g *gather) holds() (some, full bool) {
+// has reports whether there are events, and whether they are enough; and in what time the
+// checkpoint should move, if it should.
+func (g *gather) has() (some, full bool, move time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.open.items) > 0, g.open.full(g.limit)
+	if g.open.done > 0 {
+		move = max(moveEvery-g.now().Sub(g.moved), moveSoon)
+	}
+	return len(g.open.items) > 0, g.open.full(g.limit), move
 }
 
 // swap gives what there is, and gathers anew.
@@ -118,7 +134,7 @@ func (g *gather) swap() batch {
 		return batch{}
 	}
 	b := g.open
-	g.open, g.spare, g.busy = g.spare, batch{}, true
+	g.open, g.spare, g.busy, g.moved = g.spare, batch{}, true, g.now()
 	signal(g.room)
 	return b
 }
@@ -129,6 +145,7 @@ func (g *gather) finished(b batch, limit int) {
 	defer g.mu.Unlock()
 	b.clear()
 	g.spare, g.limit, g.busy = b, limit, false
+	signal(g.room)
 	if len(g.open.items) == 0 && g.open.done > 0 && (g.stop == 0 || g.open.done <= g.stop) {
 		g.progress.set(g.open.done)
 	}

@@ -14,7 +14,7 @@ import (
 
 // gatherWords makes a gatherer of records whose bodies are words: each letter is an event.
 func gatherWords(at *progress) *gather {
-	return newGather(at, func(rec persistence.Record, items []projections.Item) []projections.Item {
+	return newGather(at, time.Now, func(rec persistence.Record, items []projections.Item) []projections.Item {
 		for range rec.Body {
 			items = append(items, projections.Item{})
 		}
@@ -63,8 +63,8 @@ func TestWhatIsDone(t *testing.T) {
 	want(7)
 }
 
-// Events are gathered for a breath, or until there are enough; a mere move is given each
-// second; and while there is no room nothing is taken.
+// Events are gathered for a breath, or until there are enough; a mere move is given soon, but not
+// more than once a second; and while there is no room nothing is taken.
 func TestNext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -80,7 +80,7 @@ func TestNext(t *testing.T) {
 			g.finished(b, 4)
 		}
 		give(t, g, 1, "")
-		next("|0 to 1", false, moveEvery)
+		next("|0 to 1", false, moveSoon)
 		give(t, g, 2, "ab")
 		go func() {
 			<-time.After(breath / 2)
@@ -89,12 +89,12 @@ func TestNext(t *testing.T) {
 		next("  |2 to 3", false, breath)
 		give(t, g, 4, "abcd")
 		next("   |1 to 4", true, 0)
-		next("|0 to 0", false, moveEvery)
-
+		give(t, g, 5, "")
+		next("|0 to 5", false, moveEvery) // since the last one
 		g.pace(true)
 		ctx, cancel := context.WithCancelCause(t.Context())
 		taken := make(chan error, 1)
-		go func() { taken <- g.take(ctx, persistence.Record{Position: holdfast.NewPosition(0, 5)}) }()
+		go func() { taken <- g.take(ctx, persistence.Record{Position: holdfast.NewPosition(0, 6)}) }()
 		synctest.Wait()
 		if len(taken) > 0 {
 			t.Error("something is taken meanwhile")
@@ -103,8 +103,8 @@ func TestNext(t *testing.T) {
 		if err := <-taken; err != nil {
 			t.Error(err)
 		}
-		give(t, g, 6, "abcd")
-		go func() { taken <- g.take(ctx, persistence.Record{Position: holdfast.NewPosition(0, 7)}) }()
+		give(t, g, 7, "abcd")
+		go func() { taken <- g.take(ctx, persistence.Record{Position: holdfast.NewPosition(0, 8)}) }()
 		synctest.Wait()
 		if len(taken) > 0 {
 			t.Error("more is taken than there is room for")

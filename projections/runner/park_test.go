@@ -149,6 +149,40 @@ func TestTheUnreadableIsParked(t *testing.T) {
 	}
 }
 
+// What a build could not read is handled in all its parts by one that can, with what came after
+// it, and its place says that it comes late.
+func TestABuildThatReads(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n := w.start("n1", nil, numbers(add))
+	w.append("a", wrapperspb.Int64(1), wrapperspb.Bool(true), wrapperspb.Int64(2))
+	n.await(w.record("a", 3))
+	n.has("a", 1)
+	n.stop()
+	knowing := holdfast.Define("number",
+		holdfast.Evolve(func(c counter, e *wrapperspb.Int64Value) counter { return c }),
+		holdfast.Upcast[counter](func(*wrapperspb.BoolValue) holdfast.Events {
+			return holdfast.Events{wrapperspb.Int64(10), wrapperspb.Int64(11)}
+		}),
+		holdfast.Snapshot(
+			func(c counter) *wrapperspb.Int64Value { return wrapperspb.Int64(c.n) },
+			func(p *wrapperspb.Int64Value) counter { return counter{p.Value} }),
+	)
+	var late atomic.Int64
+	n = w.start("n1", nil, projections.Define("numbers", projections.From(knowing), projections.On(func(d docs, e *wrapperspb.Int64Value, at projections.Event) error {
+		if at.Drained {
+			late.Add(1)
+		}
+		return add(d, e, at)
+	})))
+	w.until("all is handled", func() bool { return len(n.parked("number/a")) == 0 }, func() string { return "" })
+	n.await(w.record("a", 4))
+	n.has("a", 1, 10, 11, 2, 3, 4)
+	if late.Load() != 4 {
+		t.Errorf("%d come late", late.Load())
+	}
+}
+
 // A forgetful sink keeps no bodies of what is parked.
 type forgetful struct{ *memory.Sink }
 

@@ -108,7 +108,7 @@ func (u *unit) follow(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	g := newGather(&u.progress, u.reads())
+	g := newGather(&u.progress, u.runner.config.Now, u.reads())
 	var lost error
 	after := u.position(u.at.Done)
 	failed := make(chan struct{})
@@ -219,7 +219,7 @@ func (u *unit) next(ctx context.Context, g *gather, failed, changed <-chan struc
 	if u.draining.empty() {
 		return g.next(ctx, failed, changed)
 	}
-	if some, full := g.holds(); some {
+	if some, full, _ := g.has(); some {
 		return g.swap(), full
 	}
 	return batch{}, false

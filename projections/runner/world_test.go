@@ -3,6 +3,7 @@ package runner_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -33,6 +34,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "8") // they wait more than they compute
 	folder, err := os.MkdirTemp("", "runner")
 	if err == nil {
 		server, err = natsd.Start(context.Background(), natsd.Config{DataDir: folder, Context: "test", Logger: slog.New(slog.DiscardHandler), RelaxedSync: true})
