@@ -25,6 +25,7 @@ type faulty struct {
 	prepare error
 	commit  error
 	broken  error
+	asked   error  // where it stands
 	poison  string // a number with which no document can be kept
 }
 
@@ -38,6 +39,16 @@ func (f *faulty) faults() (prepare, commit, broken error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.prepare, f.commit, f.broken
+}
+
+func (f *faulty) Checkpoint(ctx context.Context, u projections.Unit) (projections.Checkpoint, error) {
+	f.mu.Lock()
+	err := f.asked
+	f.mu.Unlock()
+	if err != nil {
+		return projections.Checkpoint{}, err
+	}
+	return f.Sink.Checkpoint(ctx, u)
 }
 
 func (f *faulty) Prepare(ctx context.Context, p *projections.Projection, n uint64) error {
@@ -124,6 +135,29 @@ func TestBlockedBySink(t *testing.T) {
 	if len(n.parked("number/a")) > 0 {
 		t.Error("an event is parked for the sink's fault")
 	}
+}
+
+// A sink that is gone blocks its projection also while there is nothing to write, since it
+// cannot be read; and that is over when it is there again.
+func TestBlockedWhileIdle(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	sink := &faulty{Sink: memory.New()}
+	w.sink = sink
+	n := w.start("n1", nil, numbers(add))
+	n.await(w.record("a", 1))
+	n.is(runner.Live, "")
+	ask := func(err error) {
+		sink.mu.Lock()
+		defer sink.mu.Unlock()
+		sink.asked = err
+	}
+	ask(errGone)
+	n.is(runner.Blocked, "the database is gone")
+	ask(nil)
+	n.is(runner.Live, "")
+	n.await(w.record("a", 2))
+	n.has("a", 1, 2)
 }
 
 // A sink that cannot be opened blocks its projection alone.

@@ -21,6 +21,8 @@ type told struct {
 	parked   int
 	orders   uint64
 	outbox   string
+	missing  string             // why the sink does not answer that is idle
+	missed   time.Time          // since when
 	inside   bool               // a transaction is under way
 	handling []projections.Item // those that are handled in it
 }
@@ -182,6 +184,8 @@ func (u *unit) status(now time.Time, w *watch, m *meter) UnitStatus {
 		s.Reason = fmt.Sprintf("the sink has not answered for %v", waited)
 	case t.state != "":
 		s.State, s.Reason, s.Event, s.Since = t.state, t.reason, t.event, t.since
+	case t.missing != "":
+		s.State, s.Reason, s.Since = Blocked, t.missing, t.missed
 	case m.live && u.ready.Load():
 		s.State = Live
 	case rec.Building == u.id.Generation:

@@ -51,6 +51,7 @@ func (u *unit) run(ctx context.Context) {
 	var all sync.WaitGroup
 	defer all.Wait()
 	all.Go(func() { u.report(ctx) })
+	all.Go(func() { u.ask(ctx) })
 	if u.p.Effects() {
 		all.Go(func() { u.carry(ctx) })
 	}
