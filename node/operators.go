@@ -27,6 +27,7 @@ func operatorCommands(cfg cli.Config) []*cobra.Command {
 	return []*cobra.Command{
 		cli.SagasCommand(cfg, operatorAccess()), cli.EventsCommand(cfg, operatorAccess()), cli.ExplainCommand(cfg, operatorAccess()),
 		cli.ProjectionsCommand(cfg, operatorAccess()), cli.ParkedCommand(cfg, operatorAccess()),
+		cli.InboxCommand(cfg, operatorAccess()), cli.FeedCommand(cfg, operatorAccess()),
 	}
 }
 
