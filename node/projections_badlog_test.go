@@ -59,13 +59,13 @@ func TestUnreadableQueries(t *testing.T) {
 	a.nc = visitor(t, a.node)
 	open(t, a.node)
 	for _, q := range []struct{ subject, after, want string }{
-		{"kept.a=2e", "", "400 key \"a=2e\": "},
-		{"kept.\x01\xff", "", "400 key "},
+		{"kept.a=2e", "", `400 key, which is written as an id: id "a=2e": '=' must be followed by two capital hex digits`},
+		{"kept.\x01\xff", "", `400 key, which is written as an id: id "\x01\xff": the byte '\x01' must be written =01`},
 		{"kept.a.b", "", "400 "},
 		{"kept.ada", "odd", `400 header Holdfast-After: "odd": want a position such as 0-42`},
 		{"kept.ada", "0-2", "400 header Holdfast-After: 0-2 is beyond the end of this log, 0-1: it is of another context"},
 		{"kept.ada", "3-1", "400 header Holdfast-After: 3-1 is of a partition that this log does not have (it has 1): it is of another context"},
-		{"lost.ada", "", "404 projection lost is unknown"},
+		{"lost.ada", "", `404 there is no projection "lost"`},
 	} {
 		var headers []string
 		if q.after != "" {
