@@ -160,7 +160,7 @@ func (g *Gateway) await(ctx context.Context, projection string, after holdfast.P
 	if err == nil {
 		return nil, nil
 	}
-	if ctx.Err() == nil && (soon.Err() != nil || holdfast.CodeOf(err) == holdfast.CodeMalformed) {
+	if ctx.Err() == nil && (soon.Err() != nil || errors.Is(err, holdfast.ErrMalformed)) {
 		if err := g.checkPosition(ctx, after); err != nil {
 			return nil, serve.Unread(ctx, err)
 		}

@@ -53,11 +53,32 @@ func (n *Node) runFeed(ctx context.Context, conn, public *nats.Conn) error {
 	if err != nil {
 		return err
 	}
-	n.feed, err = feed.Start(ctx, feed.Config{
+	n.feed.Feed, err = feed.Start(ctx, feed.Config{
 		Context: name, Types: typesOf(c.Types, c.Sagas), Log: n.store, Seats: seats, Public: public, Replicas: c.Replicas,
 		MaxAge: c.Feed.MaxAge, MaxBytes: c.Feed.MaxBytes, Protobuf: c.Feed.Protobuf, Logger: c.Log,
 	})
 	return err
+}
+
+// told is a node's part in the feed. The zero one has none.
+type told struct {
+	*feed.Feed
+	desk *feed.Desk
+}
+
+// serveFeed tells operators how the feed stands.
+func (n *Node) serveFeed() (err error) {
+	if n.feed.Feed != nil {
+		n.feed.desk, err = n.feed.ServeOperators(n.edge, n.config.Timeout)
+	}
+	return err
+}
+
+func (t told) stopAnswering(ctx context.Context) error {
+	if t.desk == nil {
+		return nil
+	}
+	return t.desk.Stop(ctx)
 }
 
 // bindFeed makes the flags that say what becomes of the public events.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 
 	"github.com/nats-io/nats.go"
 
@@ -31,9 +32,12 @@ func (n *Node) runInbox(ctx context.Context, types []holdfast.Definition, core, 
 	return err
 }
 
-// serveInbox takes clients' commands for later.
+// serveInbox takes clients' commands for later, and answers operators.
 func (n *Node) serveInbox() (err error) {
 	n.inbox.door, err = n.inbox.Serve(inbox.DoorConfig{Conn: n.edge, MaxInFlight: n.config.MaxInFlight})
+	if err == nil {
+		n.inbox.desk, err = n.inbox.ServeOperators(inbox.DeskConfig{Conn: n.edge, Timeout: n.config.Timeout})
+	}
 	return err
 }
 
@@ -42,4 +46,15 @@ type post struct {
 	*inbox.Inbox
 	runner *inbox.Runner
 	door   *inbox.Door
+	desk   *inbox.Desk
+}
+
+func (p post) stopAnswering(ctx context.Context) (err error) {
+	if p.door != nil {
+		err = p.door.Stop(ctx)
+	}
+	if p.desk != nil {
+		err = errors.Join(err, p.desk.Stop(ctx))
+	}
+	return err
 }

@@ -28,7 +28,8 @@ type Domain struct {
 func (d Domain) types() []holdfast.Definition { return typesOf(d.Types, d.Sagas) }
 
 // Main runs a binary's command line and exits: run starts a node of the domain; send,
-// apply, get and history talk to one as clients, sagas as an operator; verify checks a log.
+// apply, get and history talk to one as clients, sagas, projections and parked as an operator;
+// verify checks a log.
 // More commands may stand beside them.
 func Main(d Domain, more ...*cobra.Command) {
 	cfg := cli.Standard(d.Name)

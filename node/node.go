@@ -16,7 +16,6 @@ import (
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/actors"
 	"github.com/holdfast-run/holdfast/cluster"
-	"github.com/holdfast-run/holdfast/feed"
 	"github.com/holdfast-run/holdfast/gateway"
 	"github.com/holdfast-run/holdfast/internal/door"
 	"github.com/holdfast-run/holdfast/internal/natsd"
@@ -41,7 +40,7 @@ type Node struct {
 	door     *door.Door     // nil with an external server
 	sagas    *runner.Runner // nil without sagas
 	desk     *desk.Desk     // nil without sagas
-	feed     *feed.Feed     // nil when it is off
+	feed     told
 	inbox    post
 	views    readModels
 	// startDesk has operators of sagas answered; nil without sagas.
@@ -129,6 +128,9 @@ func (n *Node) run(ctx context.Context) error {
 		return err
 	}
 	if err := n.serveProjections(); err != nil {
+		return err
+	}
+	if err := n.serveFeed(); err != nil {
 		return err
 	}
 	if err := n.serveInbox(); err != nil || n.startDesk == nil {
@@ -281,10 +283,7 @@ func (n *Node) stopAnswering(ctx context.Context) error {
 	if n.door != nil {
 		err = errors.Join(err, n.door.Stop(ctx))
 	}
-	if n.inbox.door != nil {
-		err = errors.Join(err, n.inbox.door.Stop(ctx))
-	}
-	return errors.Join(err, n.views.stopAnswering(ctx))
+	return errors.Join(err, n.inbox.stopAnswering(ctx), n.feed.stopAnswering(ctx), n.views.stopAnswering(ctx))
 }
 
 // Stop takes no request any more, answers what is on its way until ctx ends, and shuts
@@ -309,7 +308,7 @@ func (n *Node) Stop(ctx context.Context) error {
 		if n.member != nil {
 			n.err = errors.Join(n.err, n.member.Stop(ctx))
 		}
-		if n.feed != nil { // of which the events of the last requests have had a chance
+		if n.feed.Feed != nil { // of which the events of the last requests have had a chance
 			n.feed.Stop()
 		}
 		if n.store != nil {

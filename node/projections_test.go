@@ -173,7 +173,7 @@ func TestProjections(t *testing.T) {
 	send(&bankpb.Deposit{Amount: 2}, "a.1")
 	at = send(&bankpb.Deposit{Amount: 3}, "a.1")
 	has(view(at), `"balance":10`)
-	check(cli.ExitOK, "projection  balances  account/a.1  3", "parked")
+	check(cli.ExitOK, "balances  account/a.1  3", "parked")
 	check(cli.ExitOK, `refused: nobody takes 13; tried 3 times`, "parked", "show", "balances", "account/a.1")
 	check(cli.ExitOK, "balances account/a.1: retry, by ann; keys with parked events: 1", "parked", "retry", "balances", "account/a.1", "--as", "ann")
 	team.mended.Store(true)
@@ -242,5 +242,52 @@ func TestConfigOfProjections(t *testing.T) {
 	}
 	if _, errs, code := run("run", "--database", "mysql://ann:secret@here"); code != cli.ExitUsage || !strings.Contains(errs, "--database: want one like") || strings.Contains(errs, "secret") {
 		t.Errorf("exit code %d: %s", code, errs)
+	}
+}
+
+// What a projection does, it does in all partitions of the log.
+func TestProjectionsOfPartitions(t *testing.T) {
+	c := config(t)
+	c.Partitions, c.Projections = 3, new(clerks).projections()
+	n := start(t, c)
+	last := map[uint32]holdfast.Position{}
+	for i := range 12 {
+		ref := holdfast.Ref{Type: "account", ID: fmt.Sprint("a-", i)}
+		for _, command := range []holdfast.Command{&bankpb.OpenAccount{Owner: "Ada"}, &bankpb.Deposit{Amount: int64(i + 1)}} {
+			r, err := n.Sender().Send(t.Context(), ref, command)
+			if err != nil {
+				t.Fatal(err)
+			}
+			last[r.Position.Partition()] = r.Position
+		}
+	}
+	if len(last) != 3 {
+		t.Fatalf("the accounts are in %d partitions only", len(last))
+	}
+	everything := fmt.Sprintf("%s,%s,%s", last[0], last[1], last[2])
+	nc := visitor(t, n)
+	for i := range 12 {
+		got := asked(t, nc, fmt.Sprint("demo.view.owners.a-", i), "", "Holdfast-After", everything)
+		if want := fmt.Sprintf(`"position":"%s","value":{"owner":"Ada"`, everything); !strings.Contains(got, want) {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	if got := asked(t, nc, "demo.view.owners.a-1", "", "Holdfast-After", "3-1"); !strings.HasPrefix(got, "400 header Holdfast-After: 3-1 is of a partition that this log does not have (it has 3)") {
+		t.Errorf("of another partition: %s", got)
+	}
+	domain.Projections = c.Projections
+	defer func() { domain.Projections = nil }()
+	for _, at := range []string{everything, time.Now().UTC().Format(time.RFC3339Nano)} {
+		out, errs, code := run("projections", "as-of", "balances", "--at", at, "--data", c.Data)
+		if code != cli.ExitOK || strings.Count(out, "\n") != 12 || !strings.Contains(out, `"a-11"  {"owner":"Ada","balance":12}`) {
+			t.Errorf("as of %s: exit code %d\n%s%s", at, code, out, errs)
+		}
+	}
+	if out, errs, code := run("projections", "as-of", "balances", "--at", last[1].String(), "--data", c.Data); code != cli.ExitFailure ||
+		!strings.Contains(errs, "there is no position of partition 0: give one of each of the 3, or a time") {
+		t.Errorf("of one position: exit code %d\n%s%s", code, out, errs)
+	}
+	if out, errs, code := run("projections", "verify", "statement", "--data", c.Data); code != cli.ExitOK || !strings.Contains(out, "lines        12            12\n") {
+		t.Errorf("verify: exit code %d\n%s%s", code, out, errs)
 	}
 }

@@ -45,7 +45,7 @@ func recordOf(t *testing.T, events ...*messages.Event) persistence.Record {
 	return persistence.Record{Position: holdfast.NewPosition(0, 7), Subject: "test.log.0.thing.a", Body: c.Body}
 }
 
-func recorded(t *testing.T, m proto.Message) *messages.Event {
+func encoded(t *testing.T, m proto.Message) *messages.Event {
 	t.Helper()
 	e, err := persistence.EncodeEvent(m)
 	if err != nil {
@@ -72,8 +72,8 @@ func TestAppend(t *testing.T) {
 	p := projections.Define("things", projections.From(thing), projections.On(handled))
 	garbage := &messages.Event{Type: "google.protobuf.BytesValue", Schema: messages.SchemaProtobuf, Data: []byte{255}}
 	rec := recordOf(t,
-		recorded(t, wrapperspb.Int64(1)), recorded(t, wrapperspb.Bytes(nil)), garbage, recorded(t, wrapperspb.String("ab")),
-		recorded(t, wrapperspb.String("")), recorded(t, wrapperspb.Bool(true)),
+		encoded(t, wrapperspb.Int64(1)), encoded(t, wrapperspb.Bytes(nil)), garbage, encoded(t, wrapperspb.String("ab")),
+		encoded(t, wrapperspb.String("")), encoded(t, wrapperspb.Bool(true)),
 	)
 	want := []string{"thing/a@1", "thing/a@4", "thing/a@4.1", "thing/a@6 unread, part -1"}
 	if got := ids(p.Read(rec)); !slices.Equal(got, want) {
@@ -102,7 +102,7 @@ func TestAppendByKey(t *testing.T) {
 		}
 		panic(errors.New("negative"))
 	}))
-	rec := recordOf(t, recorded(t, wrapperspb.Int64(1)), recorded(t, wrapperspb.Int64(2)), recorded(t, wrapperspb.Int64(3)), recorded(t, wrapperspb.Int64(-1)))
+	rec := recordOf(t, encoded(t, wrapperspb.Int64(1)), encoded(t, wrapperspb.Int64(2)), encoded(t, wrapperspb.Int64(3)), encoded(t, wrapperspb.Int64(-1)))
 	for key, want := range map[string][]string{"0": {"thing/a@2"}, "1": {"thing/a@1", "thing/a@3"}, "thing/a": {"thing/a@4 unread, part 0"}} {
 		if got := ids(p.Append(nil, rec, func(k string) bool { return k == key })); !slices.Equal(got, want) {
 			t.Errorf("of key %s are read %q", key, got)

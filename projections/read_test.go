@@ -116,8 +116,8 @@ func TestReadUnreadable(t *testing.T) {
 		recorded(wrapperspb.UInt32(3)),
 	)
 	items := p.Read(rec)
-	if got, want := told(items), "counted/c=2E1@1 0.0 test.Unknown unread; counted/c=2E1@2 1.0 Int32Value 1; "+
-		"counted/c=2E1@3 2.0 Int32Value unread; counted/c=2E1@4 3.0 UInt32Value unread"; got != want {
+	if got, want := told(items), "counted/c=2E1@1 0.-1 test.Unknown unread; counted/c=2E1@2 1.0 Int32Value 1; "+
+		"counted/c=2E1@3 2.-1 Int32Value unread; counted/c=2E1@4 3.-1 UInt32Value unread"; got != want {
 		t.Errorf("it read %s, want %s", got, want)
 	}
 	if panicked, ok := errors.AsType[*projections.PanicError](items[3].Unread); !ok || panicked.Value != "three is too many" || len(panicked.Stack) == 0 {
@@ -154,7 +154,7 @@ func TestKey(t *testing.T) {
 	}))
 	l := newLog(t, ref)
 	got := told(p.Read(l.record(recorded(wrapperspb.Int32(1)), recorded(wrapperspb.Int32(2)), &messages.Event{Type: "test.Unknown"})))
-	if want := "counted/c=2E1@1 0.0 Int32Value 1 key 1-1; counted/c=2E1@2 1.0 Int32Value 2 unread; counted/c=2E1@3 2.0 test.Unknown unread"; got != want {
+	if want := "counted/c=2E1@1 0.0 Int32Value 1 key 1-1; counted/c=2E1@2 1.0 Int32Value 2 unread; counted/c=2E1@3 2.-1 test.Unknown unread"; got != want {
 		t.Errorf("it read %s, want %s", got, want)
 	}
 }

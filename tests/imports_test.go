@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"actors":                      {".", "messages", "persistence"},
 	"cluster":                     {".", "messages", "actors"},
 	"gateway":                     {".", "messages", "persistence", "internal/serve"},
-	"feed":                        {".", "messages", "persistence", "internal/follow"},
+	"feed":                        {".", "messages", "persistence", "internal/follow", "internal/serve"},
 	"projections":                 {".", "messages", "persistence"},
 	"projections/...":             {".", "messages", "persistence", "projections", "internal/bucket"},
 	"projections/runner":          {".", "messages", "persistence", "projections", "internal/follow", "internal/bucket"},

@@ -1,7 +1,7 @@
 // Package cli has the client verbs of a node's binary: send, apply, get and history,
 // as cobra commands. They talk to a node as any NATS client would, by the subjects
-// and headers of package messages, and never touch the log. The verb sagas talks in the
-// same way, on the subjects of operators.
+// and headers of package messages, and never touch the log. The verbs of operators, sagas,
+// projections and parked among them, talk in the same way, on subjects of their own.
 //
 // # Exit codes
 //

@@ -1,13 +1,10 @@
 package index
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"time"
 
@@ -119,57 +116,49 @@ func (d *Desk) handle(ctx context.Context, r *serve.Request) (serve.Answer, erro
 	}
 	body, err := serve.Encode(false, nil, v)
 	if err == nil && len(body) > d.requests.Room() {
-		err = holdfast.Errorf(holdfast.CodeTooLarge, "the answer takes %d bytes, a message has room for %d: ask for less with limit", len(body), d.requests.Room())
+		err = holdfast.Errorf(holdfast.CodeTooLarge, "the answer takes %d bytes, a message has room for %d: raise max_payload of the NATS server", len(body), d.requests.Room())
 	}
 	return serve.Answer{Body: body}, err
 }
 
 func (d *Desk) events(ctx context.Context, body []byte) (any, error) {
 	var q Query
-	if err := read(body, &q); err != nil {
+	limit := uint64(defaultLimit)
+	err := serve.ReadBody(body,
+		serve.Text("event", &q.Event), serve.Text("ref", &q.Ref), moment("since", &q.Since), moment("until", &q.Until),
+		serve.Text("correlationId", &q.CorrelationID), serve.Text("causationId", &q.CausationID), serve.Text("commandId", &q.CommandID),
+		serve.Text("user", &q.User), serve.Text("after", &q.After), serve.AtMost("limit", maxLimit, &limit))
+	if err != nil {
 		return nil, err
 	}
+	q.Limit = int(limit)
 	if _, err := q.statement(); err != nil { // before anything is asked of the database
 		return nil, err
 	}
 	var page Page
-	err := d.cfg.Source.Query(ctx, func(b projections.Batch) (err error) {
-		page, err = Find(projections.NewRows(b), q)
+	err = d.cfg.Source.Query(ctx, func(b projections.Batch) (err error) {
+		page, err = Find(projections.NewRows(b), q, d.requests.Room())
 		return err
 	})
 	return page, err
 }
 
 func (d *Desk) explain(ctx context.Context, body []byte) (any, error) {
-	var q struct {
-		CommandID string `json:"commandId"`
-	}
-	if err := read(body, &q); err != nil {
+	var id string
+	if err := serve.ReadBody(body, serve.Text("commandId", &id)); err != nil {
 		return nil, err
 	}
-	if err := messages.CheckCommandID(q.CommandID); err != nil {
+	if err := messages.CheckCommandID(id); err != nil {
 		return nil, malformed("body: commandId: %w", err)
 	}
 	var story Story
 	err := d.cfg.Source.Query(ctx, func(b projections.Batch) (err error) {
-		story, err = Explain(projections.NewRows(b), q.CommandID)
+		story, err = Explain(projections.NewRows(b), id, d.requests.Room())
 		return err
 	})
 	return story, err
 }
 
-// read reads a JSON object without members that nobody knows; an empty body is an empty one.
-func read(body []byte, into any) error {
-	if len(bytes.TrimSpace(body)) == 0 {
-		return nil
-	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(into); err != nil {
-		return malformed("body: %w", err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return malformed("body: something follows the JSON object")
-	}
-	return nil
+func moment(name string, to **time.Time) serve.Member {
+	return serve.Into(name, "a time such as 2026-03-14T09:26:53Z (RFC 3339)", to)
 }

@@ -14,25 +14,23 @@ import (
 const (
 	defaultLimit = 100
 	maxLimit     = 1000
+	// pageRoom is what an answer takes beside its events.
+	pageRoom = 512
 )
 
 // A Query says which events to look for. What is empty does not matter.
 type Query struct {
 	// Event is the name of its message, short or full.
-	Event string `json:"event,omitempty"`
+	Event string
 	// Ref is an aggregate as type/encoded id, or the name of a type.
-	Ref string `json:"ref,omitempty"`
+	Ref string
 	// Since is the first time that counts, and Until the first that does not.
-	Since         *time.Time `json:"since,omitempty"`
-	Until         *time.Time `json:"until,omitempty"`
-	CorrelationID string     `json:"correlationId,omitempty"`
-	CausationID   string     `json:"causationId,omitempty"`
-	CommandID     string     `json:"commandId,omitempty"`
-	User          string     `json:"user,omitempty"`
+	Since, Until                                *time.Time
+	CorrelationID, CausationID, CommandID, User string
 	// After is the next of a page, and Limit how many events one has: 100 unless it says
 	// otherwise, 1,000 at the most.
-	After string `json:"after,omitempty"`
-	Limit int    `json:"limit,omitempty"`
+	After string
+	Limit int
 }
 
 // A Page of events, the oldest first. Next is empty when there are no more.
@@ -41,26 +39,28 @@ type Page struct {
 	Next   string  `json:"next"`
 }
 
-// Find looks for events. It returns ErrMalformed for a query that cannot be, by the name of
-// the field.
-func Find(r *projections.Rows, q Query) (Page, error) {
+// Find looks for events, for a page that takes room bytes at the most but has one of them. It
+// returns ErrMalformed for a query that cannot be, by the name of the field.
+func Find(r *projections.Rows, q Query, room int) (Page, error) {
 	page := Page{Events: []Event{}}
 	s, err := q.statement()
 	if err != nil {
 		return page, err
 	}
+	room -= pageRoom
 	err = each(r, s.String(), s.args, func(e Event) error {
+		takes, err := size(e)
+		if room -= takes; err != nil {
+			return err
+		}
+		if n := len(page.Events); n == s.limit || n > 0 && room < 0 {
+			page.Next = page.Events[n-1].place.String()
+			return errEnough
+		}
 		page.Events = append(page.Events, e)
 		return nil
 	})
-	if err != nil {
-		return page, err
-	}
-	if n := s.limit; len(page.Events) > n {
-		page.Events = page.Events[:n]
-		page.Next = page.Events[n-1].place.String()
-	}
-	return page, nil
+	return page, err
 }
 
 // A statement grows by conditions.
@@ -98,11 +98,8 @@ func (q Query) statement() (*statement, error) {
 	if err := q.addNames(s); err != nil {
 		return nil, err
 	}
-	if q.Since != nil {
-		s.add("time >= ?", q.Since.UnixNano())
-	}
-	if q.Until != nil {
-		s.add("time < ?", q.Until.UnixNano())
+	if err := q.addTimes(s); err != nil {
+		return nil, err
 	}
 	for _, f := range []struct{ column, value string }{
 		{"correlation", q.CorrelationID}, {"causation", q.CausationID}, {"command_id", q.CommandID}, {"author", q.User},
@@ -122,6 +119,25 @@ func (q Query) statement() (*statement, error) {
 	return s, nil
 }
 
+func (q Query) addTimes(s *statement) error {
+	for _, f := range []struct {
+		name, condition string
+		at              *time.Time
+	}{{"since", "time >= ?", q.Since}, {"until", "time < ?", q.Until}} {
+		if f.at == nil {
+			continue
+		}
+		if err := messages.CheckTime(*f.at); err != nil {
+			return malformed("%s: %w", f.name, err)
+		}
+		s.add(f.condition, f.at.UnixNano())
+	}
+	if q.Since != nil && q.Until != nil && !q.Until.After(*q.Since) {
+		return malformed("until: no event can be before it that is not before since: want a later time than since")
+	}
+	return nil
+}
+
 func (q Query) addNames(s *statement) error {
 	switch {
 	case q.Ref == "":
@@ -137,15 +153,15 @@ func (q Query) addNames(s *statement) error {
 		}
 		s.add("ref = ?", messages.FormatRef(typ, id))
 	}
-	switch {
-	case q.Event == "":
-	case strings.Contains(q.Event, "."):
+	if q.Event == "" {
+		return nil
+	}
+	if _, err := messages.ParseName(short(q.Event)); err != nil {
+		return malformed("event: %q: want a message's name, short or full, as OrderPlaced or shop.v1.OrderPlaced", q.Event)
+	}
+	s.add("short = ?", short(q.Event))
+	if strings.Contains(q.Event, ".") {
 		s.add("event = ?", text(q.Event))
-	default:
-		if _, err := messages.ParseName(q.Event); err != nil {
-			return malformed("event: %w", err)
-		}
-		s.add(`event LIKE ? ESCAPE '\'`, "%."+strings.ReplaceAll(q.Event, "_", `\_`))
 	}
 	return nil
 }

@@ -4,10 +4,12 @@
 package index
 
 import (
+	"errors"
 	"strings"
 	"time"
 
 	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/serve"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/projections"
 )
@@ -29,6 +31,7 @@ var Definition = projections.Define(Name,
 			ref         TEXT NOT NULL,
 			version     BIGINT NOT NULL,
 			event       TEXT NOT NULL,
+			short       TEXT NOT NULL,
 			command     TEXT NOT NULL,
 			command_id  TEXT NOT NULL,
 			correlation TEXT NOT NULL,
@@ -36,12 +39,14 @@ var Definition = projections.Define(Name,
 			author      TEXT NOT NULL,
 			PRIMARY KEY (part, sequence, place)
 		)`,
+		// Pages are in the order of time, whatever is looked for.
 		`CREATE INDEX events_by_time ON events (time)`,
-		`CREATE INDEX events_by_ref ON events (ref, version)`,
-		`CREATE INDEX events_by_event ON events (event, time)`,
-		`CREATE INDEX events_by_command ON events (command_id)`,
+		`CREATE INDEX events_by_type ON events (type, time)`,
+		`CREATE INDEX events_by_ref ON events (ref, time)`,
+		`CREATE INDEX events_by_short ON events (short, time)`,
+		`CREATE INDEX events_by_command ON events (command_id, time)`,
 		`CREATE INDEX events_by_correlation ON events (correlation, time)`,
-		`CREATE INDEX events_by_causation ON events (causation)`,
+		`CREATE INDEX events_by_causation ON events (causation, time)`,
 		`CREATE INDEX events_by_author ON events (author, time)`,
 	),
 	projections.Every(add),
@@ -52,15 +57,18 @@ func add(r *projections.Rows, at projections.Event) error {
 	if err != nil {
 		return err
 	}
-	_, err = r.Exec(`INSERT INTO events (part, sequence, place, time, type, ref, version, event, command, command_id, correlation, causation, author)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+	_, err = r.Exec(`INSERT INTO events (part, sequence, place, time, type, ref, version, event, short, command, command_id, correlation, causation, author)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
 		int64(at.Position.Partition()), int64(at.Position.Sequence()), int64(at.Index), at.Time.UnixNano(), at.Ref.Type, messages.FormatRef(at.Ref.Type, id),
-		int64(at.Version), text(at.Name), text(at.Command), text(at.CommandID), text(at.CorrelationID), text(at.CausationID), text(at.User))
+		int64(at.Version), text(at.Name), text(short(at.Name)), text(at.Command), text(at.CommandID), text(at.CorrelationID), text(at.CausationID), text(at.User))
 	return err
 }
 
 // text is s without the one character that a database may not keep.
 func text(s string) string { return strings.ReplaceAll(s, "\x00", "\uFFFD") }
+
+// short is the last part of a message's full name.
+func short(name string) string { return name[strings.LastIndexByte(name, '.')+1:] }
 
 // An Event is one as the index shows it.
 type Event struct {
@@ -84,18 +92,31 @@ type cursor struct{ time, part, sequence, place int64 }
 
 const columns = `part, sequence, place, time, ref, version, event, command, command_id, correlation, causation, author`
 
-// each reads the events that a query finds.
+// errEnough ends the reading of events.
+var errEnough = errors.New("enough")
+
+// each reads the events that a query finds, until f has enough.
 func each(r *projections.Rows, query string, args []any, f func(Event) error) error {
 	var (
 		e       Event
 		at      cursor
 		version int64
 	)
-	return r.Each(query, args, func() error {
+	err := r.Each(query, args, func() error {
 		e.place = at
 		e.Position = holdfast.NewPosition(uint32(at.part), uint64(at.sequence)).String()
 		e.Version, e.Time = uint64(version), time.Unix(0, at.time).UTC()
 		e.ID = eventID(e.Ref, e.Version)
 		return f(e)
 	}, &at.part, &at.sequence, &at.place, &at.time, &e.Ref, &version, &e.Event, &e.Command, &e.CommandID, &e.CorrelationID, &e.CausationID, &e.User)
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+// size is how many bytes something takes in an answer, with the comma behind it.
+func size(v any) (int, error) {
+	body, err := serve.Encode(false, nil, v)
+	return len(body) + 1, err
 }
