@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/projections"
 )
 
@@ -32,6 +34,7 @@ func (s *Sink) list(ctx context.Context, n names, prefix string, headers bool, e
 	}
 	c, err := s.js.OrderedConsumer(ctx, n.stream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{prefix + ">", n.checkpoints()}, HeadersOnly: headers, InactiveThreshold: 30 * time.Second,
+		NamePrefix: messages.NodeConsumers + nuid.Next(), // clients, who may read the bucket, cannot change its filter
 	})
 	if err != nil {
 		return n.unavailable("list", err)
