@@ -21,7 +21,7 @@ const (
 	usersShown = `{"name":"users","state":"live","record":{"serving":4},"generations":[{"generation":4,"role":"serving","state":"live","positions":["0-1","1-2","2-3","3-4","4-5"],"behind":0}]}`
 	compared   = `{"projection":{"name":"orders","record":{"serving":2}},"parked":[3,0],"comparison":{"old":{"generation":1,"rows":{"days":1,"orders":3}},"new":{"generation":2,"rows":{"orders":3}},
 "same":false,"sampled":6,"of":1,"differ":2,"examples":[{"table":"orders","key":"o-1","old":{"n":1},"new":{"n":2}},{"key":"\u202ex","old":null,"new":"long"}]}}`
-	same   = `{"projection":{"name":"orders","record":{"serving":1,"building":2}},"comparison":{"old":{"generation":1,"rows":{"":3}},"new":{"generation":2,"rows":{"":3}},"same":true,"sampled":3,"of":1}}`
+	same = `{"projection":{"name":"orders","record":{"serving":1,"building":2}},"comparison":{"old":{"generation":1,"rows":{"":3}},"new":{"generation":2,"rows":{"":3}},"same":true,"sampled":3,"of":1}}`
 )
 
 // answering has the desk answer what is asked on a subject, without its beginning.

@@ -93,6 +93,7 @@ func (c *client) awaitBuilt(ctx context.Context, name string, number uint64) (pr
 		}
 		g, ok := a.Projection.find(number)
 		switch {
+		case a.Projection.Record.Last < number: // the node that answers has not heard of it yet
 		case a.Projection.Record.Building != number:
 			return a, fmt.Errorf("%s: generation %d is not being built any more: it was dropped, or serves", name, number)
 		case ok && g.State == "live":
