@@ -3,11 +3,15 @@ package runner
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/holdfast-run/holdfast/projections"
+	"github.com/holdfast-run/holdfast/projections/memory"
 )
 
 // A troubled bucket has one key. It loses answers, and reads from a replica that is behind.
@@ -16,6 +20,8 @@ type troubled struct {
 	values [][]byte
 	lost   int // so many answers
 	behind int // so many readings
+
+	deleted int
 }
 
 type value struct {
@@ -48,6 +54,15 @@ func (b *troubled) Update(_ context.Context, _ string, body []byte, revision uin
 	return uint64(len(b.values)), nil
 }
 
+func (b *troubled) Delete(context.Context, string, ...jetstream.KVDeleteOpt) error {
+	if b.lost > 0 {
+		b.lost--
+		return nats.ErrTimeout
+	}
+	b.deleted++
+	return nil
+}
+
 func newTroubled(t *testing.T) (*Register, *troubled) {
 	t.Helper()
 	first, err := json.Marshal(Record{Name: "x", Serving: 2, Previous: 1, Last: 2, Generations: map[uint64]Generation{1: {}, 2: {}}})
@@ -69,6 +84,24 @@ func TestLostAnswer(t *testing.T) {
 	rec, err := r.Record(t.Context(), "x")
 	if rec.Serving != 1 || rec.Previous != 2 || len(b.values) != 2 || err != nil {
 		t.Errorf("after one switch back it is %s, written %d times, %v", rec.story(), len(b.values)-1, err)
+	}
+}
+
+// What units of a generation have told is forgotten with it, though that fails at first.
+func TestForgotten(t *testing.T) {
+	t.Parallel()
+	r, b := newTroubled(t)
+	r.units = map[string]heard{"unit.x.3.0.0": {}, "unit.x.1.0.0": {}}
+	p := projections.Define("x", projections.Every(func(*projections.Docs[int], projections.Event) error { return nil }))
+	x := newRunning(&Runner{config: Config{Register: r, Logger: slog.New(slog.DiscardHandler)}}, p)
+	x.sink, b.lost = memory.New(), 1
+	if err := x.drop(t.Context(), 3); err == nil {
+		t.Error("it is dropped, and nothing could be forgotten")
+	}
+	for range 2 {
+		if err := x.drop(t.Context(), 3); err != nil || b.deleted != 1 {
+			t.Errorf("%d are forgotten: %v", b.deleted, err)
+		}
 	}
 }
 
