@@ -145,14 +145,15 @@ func (f *Feed) openStream(ctx context.Context, set bool) error {
 }
 
 // makeStream makes the stream: smaller than wanted, when nobody has said how large it is to be,
-// and there is no room for that.
+// and there is no room for that. Of several servers JetStream then says only that too few are
+// fit for it, as it does when they have not found one another, though that of the log is there.
 func (f *Feed) makeStream(ctx context.Context, wanted *jetstream.StreamConfig) (jetstream.Stream, error) {
 	for {
 		s, err := f.js.CreateStream(ctx, *wanted)
-		if !f.config.fits || !noRoom(err) || wanted.MaxBytes <= leastBytes {
+		if !f.config.fits || !noRoom(err) && !noPeers(err) || wanted.MaxBytes <= leastBytes {
 			return s, err
 		}
-		wanted.MaxBytes /= 2
+		wanted.MaxBytes = max(wanted.MaxBytes/4, leastBytes) // others are to have some
 		f.config.Logger.Warn("there is less room for the feed than it has by default", "stream", f.stream, "bytes", wanted.MaxBytes)
 	}
 }
@@ -166,6 +167,11 @@ const codeNoRoom = 10047
 func noRoom(err error) bool {
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	return ok && api.ErrorCode == codeNoRoom
+}
+
+func noPeers(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.ErrorCode == codeNoPeers
 }
 
 func hint(err error) error {
