@@ -21,7 +21,7 @@ const (
 	usersShown = `{"name":"users","state":"live","record":{"serving":4},"generations":[{"generation":4,"role":"serving","state":"live","positions":["0-1","1-2","2-3","3-4","4-5"],"behind":0}]}`
 	compared   = `{"projection":{"name":"orders","record":{"serving":2}},"parked":[3,0],"comparison":{"old":{"generation":1,"rows":{"days":1,"orders":3}},"new":{"generation":2,"rows":{"orders":3}},
 "same":false,"sampled":6,"of":1,"differ":2,"examples":[{"table":"orders","key":"o-1","old":{"n":1},"new":{"n":2}},{"key":"\u202ex","old":null,"new":"long"}]}}`
-	same = `{"projection":{"name":"orders","record":{"serving":1,"building":2}},"comparison":{"old":{"generation":1,"rows":{"":3}},"new":{"generation":2,"rows":{"":3}},"same":true,"sampled":3,"of":1}}`
+	same = `{"projection":{"name":"orders","record":{"serving":1,"building":2,"last":2}},"comparison":{"old":{"generation":1,"rows":{"":3}},"new":{"generation":2,"rows":{"":3}},"same":true,"sampled":3,"of":1}}`
 )
 
 // answering has the desk answer what is asked on a subject, without its beginning.
@@ -131,11 +131,11 @@ func (d *stubDesk) building(looks int, compared string) (verbs *[]string) {
 			if looks > 1 {
 				state, units = "stopped", "" // nobody has begun yet
 			}
-			return &nats.Msg{Data: fmt.Appendf(nil, `{"projection":{"name":"orders","record":{"serving":1,"building":2},"generations":[{"generation":2,"state":%q,"behind":%d,"units":[%s]}]}}`, state, looks, units)}
+			return &nats.Msg{Data: fmt.Appendf(nil, `{"projection":{"name":"orders","record":{"serving":1,"building":2,"last":2},"generations":[{"generation":2,"state":%q,"behind":%d,"units":[%s]}]}}`, state, looks, units)}
 		case "compare.orders", "switch.orders":
 			return &nats.Msg{Data: []byte(strings.ReplaceAll(compared, "\n", ""))}
 		}
-		return &nats.Msg{Data: []byte(`{"projection":{"name":"orders","record":{"serving":1,"building":2}},"generation":2}`)}
+		return &nats.Msg{Data: []byte(`{"projection":{"name":"orders","record":{"serving":1,"building":2,"last":2}},"generation":2}`)}
 	})
 	return verbs
 }
@@ -156,13 +156,19 @@ func TestRebuildAwaited(t *testing.T) {
 		t.Errorf("it waits %v", tm.waits)
 	}
 	for want, answer := range map[string]string{
-		"orders: generation 2 is not being built any more: it was dropped, or serves": `{"projection":{"record":{"serving":2}}}`,
-		"orders: generation 2 is stopped: it is foreign":                              `{"projection":{"record":{"building":2},"generations":[{"generation":2,"state":"stopped","reason":"it is foreign","units":[{}]}]}}`,
+		"orders: generation 2 is not being built any more: it was dropped, or serves": `{"projection":{"record":{"serving":2,"last":2}}}`,
+		"orders: generation 2 is stopped: it is foreign":                              `{"projection":{"record":{"building":2,"last":2},"generations":[{"generation":2,"state":"stopped","reason":"it is foreign","units":[{}]}]}}`,
 	} {
 		d.answering(map[string]string{"rebuild.orders": `{"generation":2}`, "show.orders": answer})
 		if got := tm.run("projections", "rebuild", "orders", "--wait"); got != (ending{1, "", "error: " + want + "\n"}) {
 			t.Errorf("got %+v, want %s", got, want)
 		}
+	}
+	// A node that has not heard of it yet is asked again, for a while.
+	d.answering(map[string]string{"rebuild.orders": `{"generation":2}`, "show.orders": `{"projection":{"record":{"serving":1,"last":1}}}`})
+	tm.waits = nil
+	if got := tm.run("projections", "rebuild", "orders", "--wait"); got.code != cli.ExitFailure || len(tm.waits) != 10 {
+		t.Errorf("got %+v after %d looks", got, len(tm.waits))
 	}
 }
 
