@@ -149,7 +149,7 @@ func TestProjections(t *testing.T) {
 	}
 	check(cli.ExitOK, "generation 1, serving, revision 0: live", "projections", "show", "balances")
 	check(cli.ExitOK, `{"name":"statement","state":"live"`, "projections", "--json")
-	check(cli.ExitFailure, "unknown: projection accounts is unknown: there are balances, owners, statement", "projections", "show", "accounts")
+	check(cli.ExitFailure, "unknown: projection accounts is unknown: there are balances, index, owners, statement", "projections", "show", "accounts")
 	check(cli.ExitOK, "balances: generation 2 is ready", "projections", "rebuild", "balances", "--wait", "--as", "ann")
 	check(cli.ExitOK, "They are the same.", "projections", "compare", "balances")
 	check(cli.ExitOK, "generation 2 serves", "projections", "switch", "balances")
