@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -227,7 +228,7 @@ func (c Config) showParked(k parkedKey, events []parkedEvent) error {
 	for _, e := range events {
 		line("%s  %s, recorded %s", e.ID, shortName(e.Type), when(c.Now(), e.Time))
 		if e.CommandID != "" {
-			line("    by %s, command id %s", e.User, e.CommandID)
+			line("    by %s, command id %s", cmp.Or(e.User, "nobody named"), e.CommandID)
 		}
 		if e.Reason == "" {
 			line("    waits for the one before it, since %s", when(c.Now(), e.Since))
