@@ -84,7 +84,7 @@ func BenchmarkLiveLag(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer n.Stop(context.Background()) //nolint:errcheck // the benchmark is over
+			defer n.Stop(context.Background())
 			openAccounts(b, n, 1000)
 			nc := dial(b, n.ClientURL())
 			for b.Loop() {
@@ -137,7 +137,7 @@ func BenchmarkRebuild(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer n.Stop(context.Background()) //nolint:errcheck // the benchmark is over
+	defer n.Stop(context.Background())
 	admin, err := natsd.ReadAdmin(folder)
 	if err != nil {
 		b.Fatal(err)
