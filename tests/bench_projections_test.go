@@ -109,11 +109,14 @@ func fillFolder(tb testing.TB, folder string, events int) {
 		tb.Fatal(err)
 	}
 	defer server.Stop()
-	nc, err := server.Connect(natsd.Node, nats.ReconnectBufSize(-1))
-	if err != nil {
-		tb.Fatal(err)
+	dial := func() *nats.Conn {
+		nc, err := server.Connect(natsd.Node, nats.ReconnectBufSize(-1))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return nc
 	}
-	store, err := jetstream.Open(tb.Context(), jetstream.Config{Context: "demo", Publish: nc, Read: []*nats.Conn{nc}, Logger: slog.New(slog.DiscardHandler)})
+	store, err := jetstream.Open(tb.Context(), jetstream.Config{Context: "demo", Publish: dial(), Read: []*nats.Conn{dial()}, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		tb.Fatal(err)
 	}
