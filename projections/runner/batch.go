@@ -91,6 +91,9 @@ const (
 	leastSize = 50
 	mostSize  = 4000
 	mostBytes = 16 << 20
+	// pacedSize is that of a generation that rests after each: commands, which are to have the
+	// machine, wait for as little as that takes.
+	pacedSize = 100
 )
 
 // nextSize is how many events a batch may have after one that was full and took so long: as

@@ -274,8 +274,10 @@ func (u *unit) finish(ctx context.Context, g *gather, rec Record, full bool, beg
 	}
 	took := u.runner.config.Now().Sub(begun)
 	size := g.limit
-	if full {
+	if full && !paced {
 		size = nextSize(size, took)
+	} else if full {
+		size = pacedSize
 	}
 	g.finished(u.whole, size)
 	u.whole = batch{}
