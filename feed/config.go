@@ -51,7 +51,8 @@ type Config struct {
 	Replicas int
 	// MaxAge is how long an event stays in the feed, 7 days by default, and MaxBytes how
 	// much all of them may take, 1 GiB by default: the oldest go first. The log keeps them.
-	// The node that was started last has its way.
+	// The node that was started last has its way; without MaxBytes a feed that is there stays
+	// as large as it is, and one that is made takes less when there is no room.
 	MaxAge   time.Duration
 	MaxBytes int64
 	// Protobuf has the data of events be protobuf, not JSON.
@@ -62,6 +63,7 @@ type Config struct {
 	Logger *slog.Logger
 	Now    func() time.Time
 
+	fits    bool          // MaxBytes is the default
 	line    line          // Public by default
 	sweep   int           // how many marks there may be; maxMarks by default
 	settled time.Duration // after which an error is past; settled by default
@@ -75,7 +77,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.MaxAge = DefaultMaxAge
 	}
 	if c.MaxBytes == 0 {
-		c.MaxBytes = DefaultMaxBytes
+		c.MaxBytes, c.fits = DefaultMaxBytes, true
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,8 +19,9 @@ const (
 	// queueGroup is shared by the nodes: each request goes to one of them.
 	queueGroup = "holdfast"
 	// operators are few, and say nothing.
-	operators     = 16
-	operatorsBody = 1 << 10
+	operators        = 16
+	operatorsBody    = 1 << 10
+	operatorsTimeout = 10 * time.Second
 )
 
 // A Desk answers operators who ask how the feed stands, from ServeOperators to Stop.
@@ -30,16 +32,16 @@ type Desk struct {
 }
 
 // ServeOperators answers requests on <context>.feed.status, which clients must not reach, each
-// within a timeout, until Stop or until the connection is closed.
+// within a timeout, 10 seconds if it is 0, until Stop or until the connection is closed.
 func (f *Feed) ServeOperators(conn *nats.Conn, timeout time.Duration) (*Desk, error) {
-	if conn == nil || timeout <= 0 {
-		return nil, errors.New("serve the operators of the feed: conn or timeout is missing: give both")
+	if conn == nil || timeout < 0 {
+		return nil, errors.New("serve the operators of the feed: conn is nil, or timeout negative: give a NATS connection, and a limit or 0")
 	}
 	d := &Desk{feed: f}
 	d.endpoint.Handle = d.handle
 	requests := serve.New(serve.Config{
 		Context: f.config.Context, Conn: conn, MaxInFlight: operators, MaxInFlightBytes: operators * operatorsBody, MaxBody: operatorsBody,
-		Timeout: timeout, Now: f.config.Now, NewID: nuid.Next, Logger: f.config.Logger,
+		Timeout: cmp.Or(timeout, operatorsTimeout), Now: f.config.Now, NewID: nuid.Next, Logger: f.config.Logger,
 	})
 	var err error
 	if d.listener, err = requests.Listen(f.config.Context.FeedStatusSubject(), queueGroup, &d.endpoint); err != nil {

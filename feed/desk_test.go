@@ -64,7 +64,7 @@ func TestDesk(t *testing.T) {
 	if got, want := w.ask("", "Holdfast-Version", "1"), "400 header Holdfast-Version"; !strings.HasPrefix(got, want) {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	if _, err := f.ServeOperators(nil, time.Second); err == nil || !strings.Contains(err.Error(), "conn or timeout is missing") {
+	if _, err := f.ServeOperators(nil, time.Second); err == nil || !strings.Contains(err.Error(), "conn is nil, or timeout negative") {
 		t.Errorf("without a connection: %v", err)
 	}
 }

@@ -122,7 +122,7 @@ func (f *Feed) openStream(ctx context.Context, set bool) error {
 	wanted := streamConfig(f.config)
 	s, err := f.js.Stream(ctx, f.stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s, err = f.js.CreateStream(ctx, wanted)
+		s, err = f.makeStream(ctx, &wanted)
 	}
 	if err != nil {
 		return fmt.Errorf("make stream %s, or read its settings: %w", f.stream, hint(err))
@@ -134,6 +134,9 @@ func (f *Feed) openStream(ctx context.Context, set bool) error {
 	if !set || found.MaxAge == wanted.MaxAge && found.MaxBytes == wanted.MaxBytes {
 		return nil
 	}
+	if f.config.fits && found.MaxBytes > 0 { // as much as there was room for
+		wanted.MaxBytes = found.MaxBytes
+	}
 	found.MaxAge, found.MaxBytes, found.Duplicates = wanted.MaxAge, wanted.MaxBytes, wanted.Duplicates
 	if _, err := f.js.UpdateStream(ctx, found); err != nil {
 		return fmt.Errorf("change how long stream %s keeps its messages: %w", f.stream, hint(err))
@@ -141,11 +144,38 @@ func (f *Feed) openStream(ctx context.Context, set bool) error {
 	return nil
 }
 
+// makeStream makes the stream: smaller than wanted, when nobody has said how large it is to be,
+// and there is no room for that. Of several servers JetStream then says only that too few are
+// fit for it, as it does when they have not found one another, though that of the log is there.
+func (f *Feed) makeStream(ctx context.Context, wanted *jetstream.StreamConfig) (jetstream.Stream, error) {
+	for {
+		s, err := f.js.CreateStream(ctx, *wanted)
+		if !f.config.fits || !noRoom(err) && !noPeers(err) || wanted.MaxBytes <= leastBytes {
+			return s, err
+		}
+		wanted.MaxBytes = max(wanted.MaxBytes/4, leastBytes) // others are to have some
+		f.config.Logger.Warn("there is less room for the feed than it has by default", "stream", f.stream, "bytes", wanted.MaxBytes)
+	}
+}
+
+// leastBytes is how large the feed is at the least.
+const leastBytes = 1 << 20
+
 // codeNoRoom is JetStream's code for a stream that may become larger than there is room.
 const codeNoRoom = 10047
 
+func noRoom(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.ErrorCode == codeNoRoom
+}
+
+func noPeers(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.ErrorCode == codeNoPeers
+}
+
 func hint(err error) error {
-	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == codeNoRoom {
+	if noRoom(err) {
 		return fmt.Errorf("there is no room for as much as MaxBytes says: choose less: %w", err)
 	}
 	return err

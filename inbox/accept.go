@@ -31,6 +31,7 @@ func (b *Inbox) accept(ctx context.Context, c *command) (sequence uint64, duplic
 		}
 		api, refused := errors.AsType[*jetstream.APIError](err)
 		switch {
+		case perhaps: // what is said of this attempt says nothing of the one before
 		case refused && api.ErrorCode == codeStoreFailed && strings.Contains(api.Description, "maximum"):
 			return 0, false, holdfast.Errorf(holdfast.CodeOverloaded, "so many commands wait that no more is taken (%s); it was not accepted: send it again later", api.Description)
 		case refused && api.ErrorCode == codeStoreFailed:

@@ -34,7 +34,7 @@ func (r *run) execute(l *lane) (state, error) {
 			return isResting, err
 		}
 		if c == nil { // another run has done it
-			return r.finish(l.name, m != nil)
+			return r.finish(l.name, m)
 		}
 	}
 	out, _, err := r.told(r.ctx, c)
@@ -54,20 +54,20 @@ func (r *run) execute(l *lane) (state, error) {
 		return isResting, err
 	}
 	r.mu.Lock()
-	marked := l.mark != nil
+	m = l.mark
 	r.mu.Unlock()
-	if !marked {
+	if m == nil {
 		return isReady, nil
 	}
-	if err := r.insist(stepClear, c, func(ctx context.Context) error { return r.clearMark(ctx, l.name) }); err != nil {
+	if err := r.insist(stepClear, c, func(ctx context.Context) error { return r.clearMark(ctx, l.name, m) }); err != nil {
 		return isResting, err
 	}
 	return isReady, nil
 }
 
-func (r *run) finish(lane string, marked bool) (state, error) {
-	if marked {
-		if err := r.clearMark(r.ctx, lane); err != nil {
+func (r *run) finish(lane string, m *mark) (state, error) {
+	if m != nil {
+		if err := r.clearMark(r.ctx, lane, m); err != nil {
 			return isResting, err
 		}
 	}

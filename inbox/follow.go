@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	// fetching is how many messages are asked for at a time, asking for how long a request
-	// waits for them, and heartbeat how often the server shows meanwhile that it is there.
-	fetching  = 64
-	asking    = 30 * time.Second
-	heartbeat = time.Second
+	// fetching is how many messages are asked for at a time, defaultAsking for how long a
+	// request waits for them, and heartbeat how often the server shows meanwhile that it is there.
+	fetching      = 64
+	defaultAsking = 10 * time.Second
+	heartbeat     = time.Second
 	// forgotten is after how long without a request the server removes a consumer.
 	forgotten = 5 * time.Minute
 )
@@ -67,12 +67,13 @@ func (r *run) consume(next *uint64) error {
 
 // batch takes what comes of one request.
 func (r *run) batch(consumer jetstream.Consumer, next, got *uint64) error {
-	ctx, cancel := context.WithTimeout(r.ctx, asking)
+	ctx, cancel := context.WithTimeout(r.ctx, r.runner.config.asking)
 	defer cancel()
 	messages, err := consumer.Fetch(fetching, jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(heartbeat))
 	if err != nil {
 		return err
 	}
+	before := *got
 	for m := range messages.Messages() {
 		meta, err := m.Metadata()
 		if err != nil {
@@ -92,5 +93,20 @@ func (r *run) batch(consumer jetstream.Consumer, next, got *uint64) error {
 	if err := messages.Error(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
+	if *got-before < fetching {
+		return r.missed(consumer, *got)
+	}
 	return context.Cause(r.ctx)
+}
+
+// missed finds out, when nothing comes any more, whether the last messages got lost: no later one
+// would show that.
+func (r *run) missed(consumer jetstream.Consumer, got uint64) error {
+	ctx, cancel := context.WithTimeout(r.ctx, attemptTimeout)
+	defer cancel()
+	info, err := consumer.Info(ctx)
+	if err == nil && info.Delivered.Consumer != got {
+		err = errGap
+	}
+	return err
 }

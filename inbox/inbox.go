@@ -18,7 +18,7 @@ import (
 
 const (
 	defaultMaxWaiting = 1_000_000
-	defaultMaxBytes   = 1 << 30
+	defaultMaxBytes   = -1 // which the server does not set aside
 	defaultRetention  = 24 * time.Hour
 	defaultWindow     = 2 * time.Minute
 	leastWindow       = 100 * time.Millisecond // JetStream's
@@ -39,8 +39,8 @@ type Config struct {
 	// Replicas of what is stored; 1 by default.
 	Replicas int
 
-	// MaxWaiting is how many commands may wait, and MaxBytes how many bytes they may take:
-	// 1,000,000 and 1 GiB by default. Beyond it clients hear that it is overloaded. Retention is
+	// MaxWaiting is how many commands may wait, 1,000,000 by default, and MaxBytes how many
+	// bytes they may take, as many as there is room for by default. Beyond it clients hear that it is overloaded. Retention is
 	// for how long an outcome can be read, 24 hours by default, and Window for how long the
 	// stream itself knows a command's id again, 2 minutes by default. They count when the
 	// streams are made.

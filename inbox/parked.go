@@ -99,13 +99,22 @@ func (b *Inbox) mark(ctx context.Context, lane string) (*mark, error) {
 	return readMark(e)
 }
 
-// clearMark removes what is kept of a lane.
-func (b *Inbox) clearMark(ctx context.Context, lane string) error {
-	err := b.parked.Purge(ctx, lane, jetstream.PurgeTTL(goneFor))
-	if bucket.Conflict(err) {
-		return nil
+// clearMark removes what is kept of a command that is done, and not what another holder of the
+// seat has kept of a later one of the lane.
+func (b *Inbox) clearMark(ctx context.Context, lane string, m *mark) error {
+	err := b.purgeMark(ctx, lane, m)
+	if !bucket.Conflict(err) {
+		return err
 	}
-	return err
+	found, err := b.mark(ctx, lane)
+	if err != nil || found == nil || found.Sequence != m.Sequence {
+		return err
+	}
+	return b.purgeMark(ctx, lane, found) // an operator has wished something meanwhile
+}
+
+func (b *Inbox) purgeMark(ctx context.Context, lane string, m *mark) error {
+	return b.parked.Purge(ctx, lane, jetstream.LastRevision(m.revision), jetstream.PurgeTTL(goneFor))
 }
 
 // shorten makes a text fit into the bucket.

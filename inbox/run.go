@@ -118,7 +118,7 @@ func (r *run) remember(e jetstream.KeyValueEntry) error {
 	}
 	c, err := r.fetch(r.ctx, m.Sequence)
 	if err == nil && c == nil {
-		return r.clearMark(r.ctx, e.Key())
+		return r.clearMark(r.ctx, e.Key(), m)
 	}
 	r.marks[e.Key()] = m
 	return nil

@@ -40,7 +40,8 @@ type RunnerConfig struct {
 	// before is called before each step with a command, for tests: steps are skipped when it
 	// returns an error.
 	before func(step, commandID string) error
-	kept   int // bytes of bodies
+	kept   int           // bytes of bodies
+	asking time.Duration // how long a request waits for messages
 }
 
 // A Runner executes the commands that wait, from Run to Stop, whenever this node holds the
@@ -67,6 +68,7 @@ func (b *Inbox) Run(c RunnerConfig) (*Runner, error) {
 	c.InFlight = cmp.Or(c.InFlight, defaultRunning)
 	c.Timeout = cmp.Or(c.Timeout, defaultAttempt)
 	c.kept = cmp.Or(c.kept, maxKept)
+	c.asking = cmp.Or(c.asking, defaultAsking)
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &Runner{inbox: b, config: c, cancel: cancel}
 	first := func(context.Context) (uint64, error) { return 0, nil }

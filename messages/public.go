@@ -42,6 +42,10 @@ func (c Context) ViewBucket(projection string, generation uint64) string {
 	return c.ViewBucketPrefix() + projection + "_" + strconv.FormatUint(generation, 10)
 }
 
+// NodeConsumers begins the names of the JetStream consumers with which nodes read what clients
+// may read as well. Clients may not ask for such, and so not change one either.
+const NodeConsumers = "holdfast-"
+
 // bucketStream begins the name of the stream that holds a bucket.
 const bucketStream = "KV_"
 

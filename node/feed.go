@@ -85,7 +85,7 @@ func (t told) stopAnswering(ctx context.Context) error {
 func bindFeed(fs *pflag.FlagSet, f *Feed) {
 	fs.BoolVar(&f.Off, "no-feed", false, "do not publish events")
 	fs.DurationVar(&f.MaxAge, "feed-age", feed.DefaultMaxAge, "`time` that events stay in the feed")
-	fs.Int64Var(&f.MaxBytes, "feed-bytes", feed.DefaultMaxBytes, "`number` of bytes that events may take in the feed")
+	fs.Int64Var(&f.MaxBytes, "feed-bytes", 0, "`number` of bytes that events may take in the feed (default 1 GiB, or less when there is no room)")
 	fs.Var(feedFormat{&f.Protobuf}, "feed-format", "in which `form` events are published: json or protobuf")
 }
 

@@ -27,6 +27,7 @@ func operatorCommands(d Domain, cfg cli.Config) []*cobra.Command {
 	return []*cobra.Command{
 		cli.SagasCommand(cfg, operatorAccess()), cli.EventsCommand(cfg, operatorAccess()), cli.ExplainCommand(cfg, operatorAccess()),
 		cli.ProjectionsCommand(cfg, operatorAccess(), asOfCommand(d, cfg)), cli.ParkedCommand(cfg, operatorAccess()),
+		cli.InboxCommand(cfg, operatorAccess()), cli.FeedCommand(cfg, operatorAccess()),
 	}
 }
 

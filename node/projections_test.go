@@ -173,7 +173,7 @@ func TestProjections(t *testing.T) {
 	send(&bankpb.Deposit{Amount: 2}, "a.1")
 	at = send(&bankpb.Deposit{Amount: 3}, "a.1")
 	has(view(at), `"balance":10`)
-	check(cli.ExitOK, "projection  balances  account/a.1  3", "parked")
+	check(cli.ExitOK, "balances  account/a.1  3", "parked")
 	check(cli.ExitOK, `refused: nobody takes 13; tried 3 times`, "parked", "show", "balances", "account/a.1")
 	check(cli.ExitOK, "balances account/a.1: retry, by ann; keys with parked events: 1", "parked", "retry", "balances", "account/a.1", "--as", "ann")
 	team.mended.Store(true)

@@ -59,6 +59,9 @@ const MaxShards = 64
 
 var nameForm = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
 
+// inbox is how operators call the inbox, which parks as projections do.
+const inbox = "inbox"
+
 // Define makes a projection of a name and its parts. The name is part of tables, buckets and
 // subjects: a small letter, then small letters, digits and '_', 40 at most.
 //
@@ -78,6 +81,9 @@ func Define(name string, parts ...Part) *Projection {
 func (p *Projection) define(parts []Part) error {
 	if !nameForm.MatchString(p.name) {
 		return errors.New("bad name: want a small letter, then small letters, digits and '_', 40 at most")
+	}
+	if p.name == inbox {
+		return errors.New("bad name: where operators look at what is parked it means the inbox: choose another")
 	}
 	for _, part := range parts {
 		if part.add == nil {

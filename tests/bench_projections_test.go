@@ -99,7 +99,30 @@ func newReadRig(tb testing.TB) *readRig {
 }
 
 // fill appends deposits, one an aggregate in turn.
-func (r *readRig) fill() {
+func (r *readRig) fill() { fillLog(r.tb, r.store, catchUpEvents) }
+
+// fillFolder begins a log with events in a folder.
+func fillFolder(tb testing.TB, folder string, events int) {
+	tb.Helper()
+	server, err := natsd.Start(tb.Context(), natsd.Config{DataDir: folder, Context: "demo", RelaxedSync: true, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer server.Stop()
+	nc, err := server.Connect(natsd.Node, nats.ReconnectBufSize(-1))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	store, err := jetstream.Open(tb.Context(), jetstream.Config{Context: "demo", Publish: nc, Read: []*nats.Conn{nc}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer store.Close()
+	fillLog(tb, store, events)
+}
+
+func fillLog(tb testing.TB, store *jetstream.Store, events int) {
+	tb.Helper()
 	type ended struct {
 		aggregate int
 		head      persistence.Head
@@ -109,22 +132,29 @@ func (r *readRig) fill() {
 	heads, left := make([]persistence.Head, catchUpAggregates), make([]int, catchUpAggregates)
 	e, err := persistence.EncodeEvent(&bankpb.Deposited{Amount: 1})
 	if err != nil {
-		r.tb.Fatal(err)
+		tb.Fatal(err)
+	}
+	opened, err := persistence.EncodeEvent(&bankpb.AccountOpened{Owner: "ada"})
+	if err != nil {
+		tb.Fatal(err)
 	}
 	send := func(i int) {
 		left[i]--
 		id := fmt.Sprintf("a-%d", i)
 		change := &messages.Change{CommandId: fmt.Sprintf("%s-%d", id, left[i]), Command: "bank.v1.Deposit", Time: 1, Events: []*messages.Event{e}}
-		r.store.Append(holdfast.Ref{Type: "account", ID: id}, heads[i], []*messages.Change{change}, func(h persistence.Head, err error) { done <- ended{i, h, err} })
+		if heads[i].Version == 0 {
+			change.Events[0] = opened
+		}
+		store.Append(holdfast.Ref{Type: "account", ID: id}, heads[i], []*messages.Change{change}, func(h persistence.Head, err error) { done <- ended{i, h, err} })
 	}
 	for i := range left {
-		left[i] = catchUpEvents / catchUpAggregates
+		left[i] = events / catchUpAggregates
 		send(i)
 	}
-	for range catchUpEvents {
+	for range events {
 		d := <-done
 		if d.err != nil {
-			r.tb.Fatal(d.err)
+			tb.Fatal(d.err)
 		}
 		heads[d.aggregate] = d.head
 		if left[d.aggregate] > 0 {

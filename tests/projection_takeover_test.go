@@ -24,7 +24,7 @@ var projectionTakeovers = flag.Int("projections.takeovers", 1, "how often TestPr
 func TestProjectionsTakenOver(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
-	s := stageOn(t, 1, binary, straight, func(s *stage) { s.more = []string{"--database", database} })
+	s := stageOn(t, 1, binary, straight, func(s *stage) { s.database = database })
 	var conns []*nats.Conn
 	for range 8 {
 		conns = append(conns, s.dial(0))

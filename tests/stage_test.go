@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -28,7 +29,8 @@ type stage struct {
 	admin   string             // the flags of an operator
 	disk    *disk              // of one of the servers; may be nil
 	full    string             // the node or server that it is of
-	more    []string           // flags of all nodes
+	// database is where the nodes keep read models: in files of their own when it is empty.
+	database string
 
 	// straight has no lines and no disk: for measurements.
 	straight bool
@@ -74,10 +76,10 @@ func (s *stage) way(address string, note func(*line)) string {
 // line.
 func (s *stage) common(name string, peerPort int) []string {
 	listen := fmt.Sprintf("127.0.0.1:%d", peerPort)
-	return append([]string{
+	return []string{
 		"--name", name, "--lease", stageLease.String(), "--request-timeout", s.timeout.String(),
 		"--peer-listen", listen, "--peer-advertise", s.way(listen, func(l *line) { s.toPeer[name] = l }),
-	}, s.more...)
+	}
 }
 
 // stageOn puts three nodes onto so many external NATS servers.
@@ -98,7 +100,7 @@ func stageOn(t *testing.T, servers int, program func() (string, error), change .
 			urls = append(urls, "nats://"+way)
 		}
 		s.flags[name] = append(s.common(name, ports[i]), "--nats", strings.Join(urls, ","), "--replicas", fmt.Sprint(len(urls)),
-			"--database", "sqlite:"+filepath.Join(s.t.TempDir(), name))
+			"--database", cmp.Or(s.database, "sqlite:"+filepath.Join(s.t.TempDir(), name)))
 	}
 	s.admin = "--nats=" + strings.Join(s.clients, ",")
 	s.startAll()

@@ -73,6 +73,9 @@ func judge(c messages.Context, request string, body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := judgeName(request, config); err != nil {
+		return nil, err
+	}
 	for _, judge := range []func(fields) error{judgeDelivery, judgeLimits, judgeFilters, judgeLife} {
 		if err := judge(config); err != nil {
 			return nil, err
@@ -91,6 +94,24 @@ func streamOf(request string) (string, error) {
 		return "", fmt.Errorf("the subject %s%s is none on which a consumer is asked for", jetStream, request)
 	}
 	return tokens[1], nil
+}
+
+// judgeName leaves nodes their own consumers: to ask for one that is there is to change it.
+func judgeName(request string, config fields) error {
+	names := strings.Split(request, ".")
+	for _, field := range []string{"name", "durable_name"} {
+		name, err := text(config, field)
+		if err != nil {
+			return err
+		}
+		names = append(names, name)
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, messages.NodeConsumers) {
+			return fmt.Errorf("a consumer whose name begins with %s is a node's: choose another name", messages.NodeConsumers)
+		}
+	}
+	return nil
 }
 
 func parse(what string, body []byte, known []string) (fields, error) {

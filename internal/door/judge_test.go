@@ -44,6 +44,11 @@ func TestJudge(t *testing.T) {
 		{"of no stream", create, `{"config":{}}`, "they have to be the same"},
 		{"another request", "RESET.DEMO_FEED.c", config(``), "is none on which a consumer is asked for"},
 
+		{"of a node", "CREATE.KV_demo_view_x_1.holdfast-1.a", `{"stream_name":"KV_demo_view_x_1","config":{"filter_subject":"a"}}`, "is a node's"},
+		{"of a node by its name", "CREATE.DEMO_FEED", config(`"name":"holdfast-1"`), "is a node's"},
+		{"of a node and durable", "DURABLE.CREATE.DEMO_FEED.c", config(`"durable_name":"holdfast-1"`), "is a node's"},
+		{"with a number for a name", create, config(`"name":7`), "name is not text"},
+
 		{"paused", create, config(`"pause_until":"2100-01-01T00:00:00Z"`), `"pause_until"`},
 		{"hidden", create, config(`"direct":true`), `"direct"`},
 		{"for a mirror", create, config(`"sourcing":true`), `"sourcing"`},

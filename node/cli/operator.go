@@ -45,6 +45,14 @@ type operating struct {
 // seesProjections is what a node does that has some.
 const seesProjections = "sees to projections: is one running, and has its domain any?"
 
+// What a node does that has an inbox, one that answers for all that is parked, and one that
+// writes the feed.
+const (
+	executesInbox = "has an inbox: is one running?"
+	seesParked    = "has an inbox, or projections: is one running?"
+	writesFeed    = "writes the feed: is one running, without --no-feed?"
+)
+
 // indexing is what a node does that has an index.
 const indexing = "has an index: is one running?"
 

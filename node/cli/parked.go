@@ -2,31 +2,38 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
-	"strings"
+	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-run/holdfast/messages"
 )
 
-const parkedLong = `Show what is parked: the keys of which an event could not be handled, those waiting longest first, how many
-events wait under each, which one was refused, and why. An event that is parked is kept with
-all later ones of its key, in order; other keys go on. What is parked is tried again by itself
-when a new build starts.
+const parkedLong = `Show what is parked, that waiting longest first: of projections the keys of which an event could
+not be handled, and how many events are kept under each; of the inbox the aggregates of which a
+command could not; and why. What is parked is kept with all that comes later for its key or
+aggregate, in order; others go on. It is tried again by itself when a new build starts.
 
-The other commands show the events under a key, have them tried again now, or leave one out.
+The other commands show what is parked under a key, have it tried again now, or leave one event
+or command out. WHERE is the name of a projection, or inbox.
 `
+
+// inInbox is what WHERE says that is no projection.
+const inInbox = "inbox"
 
 // A parkedKey is of a key what people see.
 type parkedKey struct {
-	Where, Projection, Key string
-	Generation             uint64
-	Events                 int
-	First                  parkedEvent
+	Projection, Key string
+	Generation      uint64
+	Events          int
+	First           parkedEvent
 }
 
 // A parkedEvent is of an event what people see.
@@ -37,96 +44,165 @@ type parkedEvent struct {
 	Recorded                                               []byte
 }
 
+// A parkedRow is one line of the list.
+type parkedRow struct {
+	raw          json.RawMessage
+	where, key   string
+	id           string // of the event or the command that comes first
+	count, tried int
+	since        string
+	reason       string
+}
+
 type parking struct {
 	projecting
+	where string
 	limit uint64
 }
 
 // ParkedCommand makes the verb parked, for operators.
 func ParkedCommand(cfg Config, access Access) *cobra.Command {
 	cfg = cfg.withDefaults()
-	o := &parking{projecting: projecting{operating{access: access, serving: seesProjections}}}
+	o := &parking{projecting: projecting{operating{access: access, serving: seesParked}}}
 	cmd := &cobra.Command{
-		Use:   "parked [NAME]",
-		Short: "Show the events that could not be handled, and help them on",
+		Use:   "parked",
+		Short: "Show the events and commands that could not be handled, and help them on",
 		Long:  parkedLong + exitHelp + ".",
 		Example: cfg.example(`  node parked
-  node parked orders --json
+  node parked --where orders --json
+  node parked --where inbox
   node parked show orders order/o-1
+  node parked show inbox account/a-1
   node parked retry orders order/o-1
-  node parked skip orders order/o-1@3 --reason 'a test event, which concerns nobody'`),
-		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: o.completeName(cfg),
+  node parked skip orders order/o-1@3 --reason 'a test event, which concerns nobody'
+  node parked skip inbox account/a-1 order-17 --reason 'the customer has withdrawn it'`),
+		Args: cobra.NoArgs,
 	}
 	o.bindPlain(cmd.PersistentFlags())
-	cmd.Flags().Uint64Var(&o.limit, "limit", defaultHistory, "`number` of keys to show at the most")
-	check := func(args []string) error {
+	fs := cmd.Flags()
+	fs.StringVar(&o.where, "where", "", "`name` of a projection, or inbox: show only what is parked there (default all)")
+	fs.Uint64Var(&o.limit, "limit", defaultHistory, "`number` of keys to show at the most")
+	_ = cmd.RegisterFlagCompletionFunc("where", o.completeWhere(cfg)) // it fails only for a flag that is not there
+	check := func([]string) error {
 		if o.limit == 0 || o.limit > longestPage {
 			return usagef("--limit %d: want 1 to %d", o.limit, longestPage)
 		}
-		if len(args) == 0 {
+		if o.where == "" {
 			return nil
 		}
-		return checkName(args)
+		if _, err := messages.ParseProjection(o.where); err != nil {
+			return usagef("--where: want inbox, or the name of a projection: %w", err)
+		}
+		return nil
 	}
-	cmd.RunE = o.runner(cfg, check, func(ctx context.Context, c *client, args []string) error {
-		return o.listParked(ctx, c, slices.Concat(args, []string{""})[0])
-	})
+	cmd.RunE = o.runner(cfg, check, func(ctx context.Context, c *client, _ []string) error { return o.listParked(ctx, c) })
 	cmd.AddCommand(o.showParkedCommand(cfg), o.retryCommand(cfg), o.skipCommand(cfg))
 	return cmd
 }
 
-func (o *parking) listParked(ctx context.Context, c *client, name string) error {
+func (o *parking) listParked(ctx context.Context, c *client) error {
+	var rows []parkedRow
+	if o.where == "" || o.where == inInbox {
+		commands, err := c.parkedCommands(ctx, o.limit)
+		if err != nil {
+			return err
+		}
+		rows = commands
+	}
+	if o.where != inInbox {
+		keys, err := c.parkedKeys(ctx, o.where, o.limit)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, keys...)
+	}
+	slices.SortStableFunc(rows, func(x, y parkedRow) int { return timeOf(x.since).Compare(timeOf(y.since)) })
+	more := uint64(len(rows)) >= o.limit
+	rows = rows[:min(uint64(len(rows)), o.limit)]
+	table := [][]string{{"WHERE", "KEY", "PARKED", "SINCE", "TRIED", "FIRST", "REASON"}}
+	for _, r := range rows {
+		if o.json {
+			if err := writeJSON(c.cfg.Out, r.raw); err != nil {
+				return err
+			}
+		}
+		table = append(table, []string{
+			r.where, r.key, fmt.Sprint(r.count), before(c.cfg.Now(), r.since), fmt.Sprint(r.tried), r.id, shorten(r.reason, shownData),
+		})
+	}
+	if !o.json {
+		if err := c.cfg.writeTable(table, true, alignLeft); err != nil {
+			return err
+		}
+	}
+	if more {
+		fmt.Fprintf(c.cfg.Err, "%d are shown, and there may be more: see --limit\n", len(rows))
+	}
+	return nil
+}
+
+func timeOf(text string) time.Time {
+	t, _ := time.Parse(time.RFC3339Nano, text) // what is none is shown first
+	return t
+}
+
+// parkedKeys gives what is parked of one projection, or all.
+func (c *client) parkedKeys(ctx context.Context, name string, limit uint64) (rows []parkedRow, err error) {
 	var page struct {
 		Parked    []json.RawMessage
 		Unreached []struct{ Projection, Reason string }
 	}
 	subject := messages.ProjectionSubject{Context: c.context, Verb: messages.ProjectionParked, Projection: name}
-	if err := c.ask(ctx, request{subject: subject.String(), body: fmt.Appendf(nil, `{"limit":%d}`, o.limit)}, &page); err != nil {
-		return about(err, name, "")
+	q := request{subject: subject.String(), body: fmt.Appendf(nil, `{"limit":%d}`, limit)}
+	body, missed := c.attempt(ctx, q, c.timeout)
+	switch {
+	case missed == nil:
+		err = decodeAnswer(body, &page)
+	case name == "" && errors.Is(missed, nats.ErrNoResponders):
+		return nil, nil // where the inbox has been answered for, and this not, there are no projections
+	default:
+		err = c.ask(ctx, q, &page)
 	}
-	rows := [][]string{{"WHERE", "NAME", "KEY", "EVENTS", "SINCE", "TRIED", "EVENT", "REASON"}}
+	if err != nil {
+		return nil, about(err, name, "")
+	}
 	for _, raw := range page.Parked {
 		var k parkedKey
 		if err := decodeAnswer(raw, &k); err != nil {
-			return err
+			return nil, err
 		}
-		if o.json {
-			if err := writeJSON(c.cfg.Out, raw); err != nil {
-				return err
-			}
-		}
-		rows = append(rows, []string{
-			k.Where, k.Projection, k.Key, fmt.Sprint(k.Events), before(c.cfg.Now(), k.First.Since), fmt.Sprint(k.First.Attempts),
-			k.First.ID, shorten(k.First.Reason, shownData),
-		})
-	}
-	if !o.json {
-		if err := c.cfg.writeTable(rows, true, alignLeft); err != nil {
-			return err
-		}
+		rows = append(rows, parkedRow{raw, k.Projection, k.Key, k.First.ID, k.Events, k.First.Attempts, k.First.Since, k.First.Reason})
 	}
 	for _, u := range page.Unreached {
 		fmt.Fprintln(c.cfg.Err, oneLine(fmt.Sprintf("what %s has parked cannot be seen: %s", u.Projection, u.Reason)))
 	}
-	if uint64(len(page.Parked)) >= o.limit {
-		fmt.Fprintf(c.cfg.Err, "%d are shown, and there may be more: see --limit\n", len(page.Parked))
+	return rows, nil
+}
+
+func checkWhere(args []string) error {
+	if _, err := messages.ParseProjection(args[0]); err != nil {
+		return usagef("WHERE: want inbox, or the name of a projection: %w", err)
 	}
 	return nil
 }
 
 func (o *parking) showParkedCommand(cfg Config) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "show NAME KEY",
-		Short: "Show the events that are parked under a key",
-		Long: `Show the events that are parked under the key KEY of the projection NAME, in their order, with what is in
-them. A key is an aggregate, written type/id, unless the projection says otherwise.
+		Use:   "show WHERE KEY",
+		Short: "Show what is parked under a key",
+		Long: `Show the events that are parked under the key KEY of the projection WHERE, in their order, with
+what is in them. A key is an aggregate, written type/id, unless the projection says otherwise. Of
+the inbox, show the parked command of the aggregate KEY, and those that wait behind it.
 ` + exitHelp + ".",
-		Example:           cfg.example("  node parked show orders order/o-1\n  node parked show orders order/o-1 --json"),
+		Example:           cfg.example("  node parked show orders order/o-1\n  node parked show inbox account/a-1 --json"),
 		Args:              cobra.ExactArgs(2),
-		ValidArgsFunction: o.completeParked(cfg, func(k parkedKey) string { return k.Key }),
+		ValidArgsFunction: o.completeParked(cfg, parkedRow.args),
 	}
-	cmd.RunE = o.runner(cfg, checkName, func(ctx context.Context, c *client, args []string) error {
+	check := func(args []string) error { return errors.Join(checkWhere(args), checkKey(args)) }
+	cmd.RunE = o.runner(cfg, check, func(ctx context.Context, c *client, args []string) error {
+		if args[0] == inInbox {
+			return o.showCommandOf(ctx, c, args[1])
+		}
 		var shown struct {
 			Key    parkedKey
 			Events []parkedEvent
@@ -152,7 +228,7 @@ func (c Config) showParked(k parkedKey, events []parkedEvent) error {
 	for _, e := range events {
 		line("%s  %s, recorded %s", e.ID, shortName(e.Type), when(c.Now(), e.Time))
 		if e.CommandID != "" {
-			line("    by %s, command id %s", e.User, e.CommandID)
+			line("    by %s, command id %s", cmp.Or(e.User, "nobody named"), e.CommandID)
 		}
 		if e.Reason == "" {
 			line("    waits for the one before it, since %s", when(c.Now(), e.Since))
@@ -167,113 +243,4 @@ func (c Config) showParked(k parkedKey, events []parkedEvent) error {
 		}
 	}
 	return nil
-}
-
-func (o *parking) retryCommand(cfg Config) *cobra.Command {
-	var as string
-	var all bool
-	var generation uint64
-	cmd := &cobra.Command{
-		Use:   "retry NAME [KEY]",
-		Short: "Try what is parked again, now",
-		Long: `Try the events again that are parked under the key KEY of the projection NAME, in their order, or with
---all those under all its keys. Do it when what was in their way is gone; a new build does it
-by itself. What cannot be handled stays parked, with the new reason.
-` + exitHelp + ".",
-		Example:           cfg.example("  node parked retry orders order/o-1\n  node parked retry orders --all"),
-		Args:              cobra.RangeArgs(1, 2),
-		ValidArgsFunction: o.completeParked(cfg, func(k parkedKey) string { return k.Key }),
-	}
-	cmd.Flags().StringVar(&as, "as", "", asHelp)
-	cmd.Flags().BoolVar(&all, "all", false, "try the events under all keys")
-	cmd.Flags().Uint64Var(&generation, "generation", 0, "`number` of the generation (default the one that serves)")
-	check := func(args []string) error {
-		if all == (len(args) == 2) {
-			return usagef("KEY: name one, or give --all")
-		}
-		return checkNameAndAs(&as)(args)
-	}
-	cmd.RunE = o.runner(cfg, check, func(ctx context.Context, c *client, args []string) error {
-		body := map[string]any{"generation": generation, "all": all}
-		if !all {
-			body["key"] = args[1]
-		}
-		return o.order(ctx, c, messages.ProjectionRetry, args, as, body)
-	})
-	return cmd
-}
-
-func (o *parking) skipCommand(cfg Config) *cobra.Command {
-	var as, reason string
-	var generation uint64
-	cmd := &cobra.Command{
-		Use:   "skip NAME EVENT",
-		Short: "Leave an event out",
-		Long: `Have the projection NAME leave the event EVENT out for good, by its id as 'parked show' shows it, such
-as order/o-1@3: one that is parked, or one at which the projection is blocked. Who did it and
-why is kept. The events behind it are tried again.
-` + exitHelp + ".",
-		Example:           cfg.example("  node parked skip orders order/o-1@3 --reason 'a test event, which concerns nobody'"),
-		Args:              cobra.ExactArgs(2),
-		ValidArgsFunction: o.completeParked(cfg, func(k parkedKey) string { return k.First.ID }),
-	}
-	cmd.Flags().StringVar(&as, "as", "", asHelp)
-	cmd.Flags().StringVar(&reason, "reason", "", "why, for whoever looks at it later; required")
-	cmd.Flags().Uint64Var(&generation, "generation", 0, "`number` of the generation (default the one that serves)")
-	check := func(args []string) error {
-		switch {
-		case strings.TrimSpace(reason) == "":
-			return usagef("--reason: say why, for whoever looks at it later")
-		case args[1] == "":
-			return usagef("EVENT: name the one to leave out, such as order/o-1@3")
-		}
-		return checkNameAndAs(&as)(args)
-	}
-	cmd.RunE = o.runner(cfg, check, func(ctx context.Context, c *client, args []string) error {
-		return o.order(ctx, c, messages.ProjectionSkip, args, as, map[string]any{"event": args[1], "reason": reason, "generation": generation})
-	})
-	return cmd
-}
-
-// order has something done to what is parked.
-func (o *parking) order(ctx context.Context, c *client, verb messages.ProjectionVerb, args []string, as string, body map[string]any) error {
-	a, err := c.projection(ctx, verb, args[0], as, body, acting)
-	switch {
-	case err != nil:
-		return err
-	case o.json:
-		return writeJSON(c.cfg.Out, a.raw)
-	}
-	text := fmt.Sprintf("%s: %s, by %s", strings.Join(args, " "), verb, as)
-	switch {
-	case !a.Done:
-		text += "; it is ordered, and not done yet: see 'parked'"
-	case a.Left == 0:
-		text += "; nothing is parked any more"
-	default:
-		text += fmt.Sprintf("; keys with parked events: %d", a.Left)
-	}
-	return c.cfg.say(text)
-}
-
-// completeParked completes NAME, and what follows it to what is parked there.
-func (o *parking) completeParked(cfg Config, of func(parkedKey) string) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, args []string, toComplete string) (found []cobra.Completion, none cobra.ShellCompDirective) {
-		if len(args) != 1 {
-			return o.completeName(cfg)(cmd, args, toComplete)
-		}
-		_ = o.withClient(cmd, cfg, func(ctx context.Context, c *client) error {
-			var page struct{ Parked []parkedKey }
-			subject := messages.ProjectionSubject{Context: c.context, Verb: messages.ProjectionParked, Projection: args[0]}
-			err := c.ask(ctx, request{subject: subject.String()}, &page)
-			for _, k := range page.Parked {
-				// One that a shell would take for several words is left out.
-				if text := of(k); messages.CheckCommandID(text) == nil {
-					found = append(found, text)
-				}
-			}
-			return err
-		})
-		return found, cobra.ShellCompDirectiveNoFileComp
-	}
 }

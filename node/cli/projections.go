@@ -57,8 +57,8 @@ type projection struct {
 	Name, State, Reason, Event, Form string
 	Shown, InKV                      bool
 	Record                           struct {
-		Serving, Building, Previous uint64
-		Paused                      *struct{ Reason, By, Since string }
+		Serving, Building, Previous, Last uint64
+		Paused                            *struct{ Reason, By, Since string }
 	}
 	Generations []generation
 }

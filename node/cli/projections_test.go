@@ -21,12 +21,7 @@ const (
 	usersShown = `{"name":"users","state":"live","record":{"serving":4},"generations":[{"generation":4,"role":"serving","state":"live","positions":["0-1","1-2","2-3","3-4","4-5"],"behind":0}]}`
 	compared   = `{"projection":{"name":"orders","record":{"serving":2}},"parked":[3,0],"comparison":{"old":{"generation":1,"rows":{"days":1,"orders":3}},"new":{"generation":2,"rows":{"orders":3}},
 "same":false,"sampled":6,"of":1,"differ":2,"examples":[{"table":"orders","key":"o-1","old":{"n":1},"new":{"n":2}},{"key":"\u202ex","old":null,"new":"long"}]}}`
-	same   = `{"projection":{"name":"orders","record":{"serving":1,"building":2}},"comparison":{"old":{"generation":1,"rows":{"":3}},"new":{"generation":2,"rows":{"":3}},"same":true,"sampled":3,"of":1}}`
-	parked = `{"parked":[{"where":"projection","projection":"orders","generation":1,"key":"order/o-1","events":2,"first":{"id":"order/o-1@3","type":"shop.v1.Paid","reason":"no such\norder","since":"2026-03-15T11:00:00Z","attempts":3}}],
-"unreached":[{"projection":"users","reason":"the database is gone"}]}`
-	parkedEvents = `{"key":{"where":"projection","projection":"orders","generation":1,"key":"order/o-1","events":2},"events":[
-{"id":"order/o-1@3","type":"shop.v1.Paid","time":"2026-03-15T10:00:00Z","user":"eve","commandId":"c-1","reason":"no such order","since":"2026-03-15T11:00:00Z","attempts":3,"data":{"amount":"7"}},
-{"id":"order/o-1@4","type":"shop.v1.Sent","time":"2026-03-15T10:00:00Z","since":"2026-03-15T11:00:00Z","attempts":0,"unread":"it is unknown","recorded":"CgFh"}]}`
+	same = `{"projection":{"name":"orders","record":{"serving":1,"building":2,"last":2}},"comparison":{"old":{"generation":1,"rows":{"":3}},"new":{"generation":2,"rows":{"":3}},"same":true,"sampled":3,"of":1}}`
 )
 
 // answering has the desk answer what is asked on a subject, without its beginning.
@@ -49,7 +44,7 @@ func TestProjectionsHelp(t *testing.T) {
 	t.Parallel()
 	for _, verb := range []string{
 		"projections", "projections show", "projections pause", "projections resume", "projections reset", "projections rebuild",
-		"projections compare", "projections switch", "projections back", "projections drop", "projections verify", "parked", "parked show", "parked retry", "parked skip",
+		"projections compare", "projections switch", "projections back", "projections drop", "projections verify",
 	} {
 		args := strings.Fields(verb + " --help")
 		goldenProjections(t, strings.ReplaceAll(verb, " ", "-")+".help", newTerminal(t, nil).must(args...))
@@ -62,7 +57,6 @@ func TestProjectionsShown(t *testing.T) {
 	tm := d.operator()
 	d.answering(map[string]string{
 		"list": `{"projections":[` + ordersShown + `,` + usersShown + `]}`, "show.orders": `{"projection":` + ordersShown + `}`,
-		"parked": parked, "parked.orders": parkedEvents,
 	})
 	goldenProjections(t, "list.txt", tm.must("projections"))
 	if got := tm.must("projections", "--json"); strings.Count(got, "\n") != 2 || !strings.HasPrefix(got, `{"name":"orders","state":"blocked"`) {
@@ -72,34 +66,12 @@ func TestProjectionsShown(t *testing.T) {
 	if got := tm.must("projections", "show", "orders", "--json"); !strings.HasPrefix(got, `{"projection":{"name":"orders"`) {
 		t.Errorf("in JSON it is\n%s", got)
 	}
-	got := tm.run("parked", "--limit", "1")
-	goldenProjections(t, "parked.txt", got.out)
-	if want := "what users has parked cannot be seen: the database is gone\n1 are shown, and there may be more: see --limit\n"; got.err != want {
-		t.Errorf("it tells %s", got.err)
-	}
-	if want := `shop.projections.parked {"limit":1}`; d.last() != want {
-		t.Errorf("asked is %s", d.last())
-	}
-	if got := tm.must("parked", "--json"); strings.Count(got, "\n") != 1 || !strings.HasPrefix(got, `{"where":"projection"`) {
-		t.Errorf("in JSON it is\n%s", got)
-	}
-	goldenProjections(t, "parked-show.txt", tm.must("parked", "show", "orders", "order/o-1"))
-	if want := `shop.projections.parked.orders {"key":"order/o-1","limit":1000}`; d.last() != want {
-		t.Errorf("asked is %s", d.last())
-	}
 	if got := tm.run("projections", "show", "users"); got != (ending{1, "", "error: users: unknown: nobody has thought of show.users\n"}) {
 		t.Errorf("of an unknown one: %+v", got)
 	}
 	for args, want := range map[string]string{
 		"projections show ": "orders\nusers\n:4\n", "projections show orders ": ":4\n", "projections rebuild ": "orders\nusers\n:4\n",
-		"parked retry ": "orders\nusers\n:4\n", "parked skip orders x ": ":4\n",
 	} {
-		if got := tm.must(append([]string{"__complete"}, strings.Split(args, " ")...)...); got != want {
-			t.Errorf("%s completes to %q, want %q", args, got, want)
-		}
-	}
-	d.answering(map[string]string{"parked.orders": parked})
-	for args, want := range map[string]string{"parked retry orders ": "order/o-1\n:4\n", "parked skip orders ": "order/o-1@3\n:4\n"} {
 		if got := tm.must(append([]string{"__complete"}, strings.Split(args, " ")...)...); got != want {
 			t.Errorf("%s completes to %q, want %q", args, got, want)
 		}
@@ -159,11 +131,11 @@ func (d *stubDesk) building(looks int, compared string) (verbs *[]string) {
 			if looks > 1 {
 				state, units = "stopped", "" // nobody has begun yet
 			}
-			return &nats.Msg{Data: fmt.Appendf(nil, `{"projection":{"name":"orders","record":{"serving":1,"building":2},"generations":[{"generation":2,"state":%q,"behind":%d,"units":[%s]}]}}`, state, looks, units)}
+			return &nats.Msg{Data: fmt.Appendf(nil, `{"projection":{"name":"orders","record":{"serving":1,"building":2,"last":2},"generations":[{"generation":2,"state":%q,"behind":%d,"units":[%s]}]}}`, state, looks, units)}
 		case "compare.orders", "switch.orders":
 			return &nats.Msg{Data: []byte(strings.ReplaceAll(compared, "\n", ""))}
 		}
-		return &nats.Msg{Data: []byte(`{"projection":{"name":"orders","record":{"serving":1,"building":2}},"generation":2}`)}
+		return &nats.Msg{Data: []byte(`{"projection":{"name":"orders","record":{"serving":1,"building":2,"last":2}},"generation":2}`)}
 	})
 	return verbs
 }
@@ -184,13 +156,19 @@ func TestRebuildAwaited(t *testing.T) {
 		t.Errorf("it waits %v", tm.waits)
 	}
 	for want, answer := range map[string]string{
-		"orders: generation 2 is not being built any more: it was dropped, or serves": `{"projection":{"record":{"serving":2}}}`,
-		"orders: generation 2 is stopped: it is foreign":                              `{"projection":{"record":{"building":2},"generations":[{"generation":2,"state":"stopped","reason":"it is foreign","units":[{}]}]}}`,
+		"orders: generation 2 is not being built any more: it was dropped, or serves": `{"projection":{"record":{"serving":2,"last":2}}}`,
+		"orders: generation 2 is stopped: it is foreign":                              `{"projection":{"record":{"building":2,"last":2},"generations":[{"generation":2,"state":"stopped","reason":"it is foreign","units":[{}]}]}}`,
 	} {
 		d.answering(map[string]string{"rebuild.orders": `{"generation":2}`, "show.orders": answer})
 		if got := tm.run("projections", "rebuild", "orders", "--wait"); got != (ending{1, "", "error: " + want + "\n"}) {
 			t.Errorf("got %+v, want %s", got, want)
 		}
+	}
+	// A node that has not heard of it yet is asked again, for a while.
+	d.answering(map[string]string{"rebuild.orders": `{"generation":2}`, "show.orders": `{"projection":{"record":{"serving":1,"last":1}}}`})
+	tm.waits = nil
+	if got := tm.run("projections", "rebuild", "orders", "--wait"); got.code != cli.ExitFailure || len(tm.waits) != 10 {
+		t.Errorf("got %+v after %d looks", got, len(tm.waits))
 	}
 }
 
@@ -252,14 +230,6 @@ func TestWrongUsageOfProjections(t *testing.T) {
 		{"projections reset orders --to yesterday", `--to "yesterday": want a position`},
 		{"projections drop orders --generation two", `invalid argument "two"`},
 		{"projections rebuild or.ders", `NAME: projection "or.ders"`},
-		{"parked Orders", `NAME: projection "Orders"`},
-		{"parked orders users", "accepts at most 1 arg(s), received 2"},
-		{"parked --limit 0", "--limit 0: want 1 to 1000"},
-		{"parked show orders", "accepts 2 arg(s), received 1"},
-		{"parked retry orders", "KEY: name one, or give --all"},
-		{"parked retry orders a --all", "KEY: name one, or give --all"},
-		{"parked skip orders a@1", "--reason: say why"},
-		{"parked skip orders  --reason why", "EVENT: name the one to leave out"},
 	} {
 		got := newTerminal(t, nil).run(strings.Split(c.args, " ")...)
 		if got.code != cli.ExitUsage || got.out != "" || !strings.Contains(got.err, c.want) || !strings.Contains(got.err, " --help' for usage.\n") {

@@ -85,7 +85,7 @@ func checkNameAndAs(as *string) func(args []string) error {
 
 // awaitBuilt waits until a generation has all that the log has.
 func (c *client) awaitBuilt(ctx context.Context, name string, number uint64) (projectionAnswer, error) {
-	told := ""
+	told, heard := "", c.cfg.Now().Add(c.timeout)
 	for {
 		a, err := c.projection(ctx, messages.ProjectionShow, name, "", nil, 0)
 		if err != nil {
@@ -93,6 +93,7 @@ func (c *client) awaitBuilt(ctx context.Context, name string, number uint64) (pr
 		}
 		g, ok := a.Projection.find(number)
 		switch {
+		case a.Projection.Record.Last < number && c.cfg.Now().Before(heard): // the node that answers has not heard of it yet
 		case a.Projection.Record.Building != number:
 			return a, fmt.Errorf("%s: generation %d is not being built any more: it was dropped, or serves", name, number)
 		case ok && g.State == "live":

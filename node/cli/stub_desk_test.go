@@ -53,7 +53,7 @@ func startDesk(t *testing.T) *stubDesk {
 		t.Fatal(err)
 	}
 	d := &stubDesk{t: t, server: server}
-	for _, subjects := range []string{"shop.sagas.>", "shop.projections.>", "shop.index.>"} {
+	for _, subjects := range []string{"shop.sagas.>", "shop.index.>", "shop.parked.>", "shop.projections.>", "shop.feed.>"} {
 		if _, err := conn.Subscribe(subjects, d.receive); err != nil {
 			t.Fatal(err)
 		}

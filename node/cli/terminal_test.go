@@ -78,7 +78,7 @@ func (tm *terminal) run(args ...string) ending {
 	cfg.In, cfg.Out, cfg.Err = strings.NewReader(tm.in), &out, &errs
 	root := newRoot(cfg)
 	root.AddCommand(cli.SagasCommand(cfg, tm.access), cli.EventsCommand(cfg, tm.access), cli.ExplainCommand(cfg, tm.access),
-		cli.ProjectionsCommand(cfg, tm.access), cli.ParkedCommand(cfg, tm.access))
+		cli.ProjectionsCommand(cfg, tm.access), cli.ParkedCommand(cfg, tm.access), cli.InboxCommand(cfg, tm.access), cli.FeedCommand(cfg, tm.access))
 	root.SetArgs(args)
 	code := cli.Execute(tm.ctx, root, cfg)
 	return ending{code, out.String(), errs.String()}

@@ -18,9 +18,11 @@ var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
 
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	for _, verb := range []string{"send", "apply", "get", "history"} {
-		got := newTerminal(t, nil).must(verb, "--help")
-		path := filepath.Join("testdata", verb+".help")
+	for _, verb := range []string{
+		"send", "apply", "get", "history", "parked", "parked show", "parked retry", "parked skip", "inbox", "feed",
+	} {
+		got := newTerminal(t, nil).must(append(strings.Fields(verb), "--help")...)
+		path := filepath.Join("testdata", strings.ReplaceAll(verb, " ", "-")+".help")
 		if *rewrite {
 			if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
 				t.Fatal(err)

@@ -177,6 +177,25 @@ func TestSwitchFromARevisionThatIsLeft(t *testing.T) {
 	w.has("switch", w.ask("switch.balances", ""), `"serving":2,`, `"rows":{}},"new":{"generation":2,"positions":`, `"same":false`)
 }
 
+// TestSwitchToWhatWasCompared: when another generation is begun meanwhile, that one does not serve.
+func TestSwitchToWhatWasCompared(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.ask("rebuild.balances", "")
+	w.crew.mu.Lock()
+	w.crew.slow = 100 * time.Millisecond
+	w.crew.mu.Unlock()
+	asked := make(chan string, 1)
+	go func() { asked <- w.ask("switch.balances", "") }()
+	w.until(func() bool { w.crew.mu.Lock(); defer w.crew.mu.Unlock(); return len(w.crew.dumped) > 0 })
+	w.has("drop", w.ask("drop.balances", ""), `"serving":1,`)
+	w.has("rebuild", w.ask("rebuild.balances", ""), `"building":3`)
+	w.has("switch", <-asked, "409 generation 2 of balances is not being built any more, but 3: look at that one first")
+	if rec := w.now(); rec.Serving != 1 || rec.Building != 3 || rec.Paused != nil {
+		t.Errorf("after it: %+v", rec)
+	}
+}
+
 func TestSwitchRefuses(t *testing.T) {
 	t.Parallel()
 	w := setup(t)

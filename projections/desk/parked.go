@@ -198,6 +198,10 @@ func (d *Desk) parkedUnder(ctx context.Context, s runner.Status, q parkedQuery) 
 
 // read shows what is in an event: as this build understands it, or as it was recorded.
 func (e *parkedEvent) read(p *projections.Projection, parked projections.Parked) {
+	if parked.Record.Body == nil {
+		e.Unread = "the sink has no room for its commit: the log has it at " + parked.Event.Position.String()
+		return
+	}
 	unread := errors.New("this build handles no such event")
 	for _, item := range p.Read(parked.Record) {
 		if !covers(parked.Event, item.Event) {

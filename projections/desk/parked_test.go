@@ -103,6 +103,11 @@ func TestParkedUnread(t *testing.T) {
 	broken := persistence.Record{Position: holdfast.NewPosition(0, 9), Subject: rec.Subject, Body: []byte("no commit"), Time: dawn}
 	w.park("a-2", "it is broken", broken)
 	w.has("broken record", w.ask("parked.balances", `{"key":"account/a-2"}`), `"id":"0-9"`, `"recorded":"bm8gY29tbWl0"`)
+	w.commit(1, func(b projections.Batch) error { // of a sink that had no room for its commit
+		e := projections.Event{ID: "account/a-3@1", Position: holdfast.NewPosition(0, 10), Index: 0}
+		return b.Park(projections.Parked{Key: "account/a-3", Event: e, Record: persistence.Record{Position: e.Position}, Reason: "no"})
+	})
+	w.has("left out", w.ask("parked.balances", `{"key":"account/a-3"}`), `"unread":"the sink has no room for its commit: the log has it at 0-10"`)
 }
 
 func TestParkedUnreached(t *testing.T) {

@@ -30,7 +30,7 @@ func (d *Desk) compare(ctx context.Context, r *request) (any, error) {
 	if err := serve.ReadBody(r.Body); err != nil {
 		return nil, err
 	}
-	return d.compared(ctx, r, "two generations are compared", func(context.Context) error { return nil })
+	return d.compared(ctx, r, "two generations are compared", func(context.Context, uint64) error { return nil })
 }
 
 // switchOver has the generation serve that is being built: when it is not behind, unless it is
@@ -40,22 +40,22 @@ func (d *Desk) switchOver(ctx context.Context, r *request) (any, error) {
 	if err := serve.ReadBody(r.Body, serve.Into("force", "true or false", &force)); err != nil {
 		return nil, err
 	}
-	change := func(ctx context.Context) error { return d.cfg.Register.Switch(ctx, r.projection) }
+	change := func(ctx context.Context, built uint64) error { return d.cfg.Register.Switch(ctx, r.projection, built) }
 	if !force {
 		return d.compared(ctx, r, "two generations are compared, to switch to the new one", change)
 	}
 	if _, err := d.status(ctx, r.projection); err != nil {
 		return nil, err
 	}
-	if err := change(ctx); err != nil {
+	if err := change(ctx, 0); err != nil {
 		return nil, err
 	}
 	return d.outcome(ctx, r.projection), nil
 }
 
 // compared compares what serves with what is being built, both paused at the same position,
-// and does then what is to be done there.
-func (d *Desk) compared(ctx context.Context, r *request, why string, then func(context.Context) error) (any, error) {
+// and does then what is to be done there with the latter.
+func (d *Desk) compared(ctx context.Context, r *request, why string, then func(ctx context.Context, built uint64) error) (any, error) {
 	s, err := d.ready(ctx, r.projection)
 	if err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func (d *Desk) compared(ctx context.Context, r *request, why string, then func(c
 	if err != nil {
 		return nil, err
 	}
-	if err := then(ctx); err != nil {
+	if err := then(ctx, s.Record.Building); err != nil {
 		return nil, err
 	}
 	p.release(ctx)

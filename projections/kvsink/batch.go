@@ -152,7 +152,7 @@ func (b *batch) Change(key string, at projections.Place, f func([]byte) ([]byte,
 	if err != nil {
 		return b.breaks(err)
 	}
-	if d.latest.revision > 0 && len(d.ops) == 0 && d.latest.has(b.source, at) {
+	if d.latest.revision > 0 && len(d.ops) == 0 && d.latest.has(b.source, at, b.from.divides(at)) {
 		return nil
 	}
 	current := len(b.parts) - 1

@@ -103,3 +103,17 @@ func climb(ctx context.Context, s *kvsink.Sink, p *projections.Projection, u pro
 		}
 	}
 }
+
+// TestStarting: what servers answer that look for each other is over in a moment.
+func TestStarting(t *testing.T) {
+	for want, list := range map[bool][]*jetstream.APIError{
+		true:  {{Code: 400, ErrorCode: 10005}, {Code: 503, ErrorCode: 10008}, {Code: 429, ErrorCode: 10167}},
+		false: {{Code: 400, ErrorCode: 10052}, {Code: 404, ErrorCode: 10059}},
+	} {
+		for _, err := range list {
+			if kvsink.Starting(err) != want {
+				t.Errorf("%+v: want %v", err, want)
+			}
+		}
+	}
+}

@@ -72,6 +72,9 @@ func (b *batch) flush(ctx context.Context, to projections.Checkpoint) error {
 		next.revision, next.Within = known.revision, p.within
 		if i == len(b.parts)-1 {
 			next = point{revision: known.revision, Done: to.Done, Time: to.Time, Resets: to.Resets}
+			if w := b.from.Within; w != nil && w.Sequence > to.Done && to.Resets == b.from.Resets {
+				next.Within = w // the commit that was broken off went further
+			}
 		}
 		next.Commit = token + strconv.Itoa(i)
 		if err := b.send(ctx, i, &next); err != nil {

@@ -28,3 +28,6 @@ func (t through) request(ctx context.Context, m *nats.Msg) (reply *nats.Msg, err
 	})
 	return reply, err
 }
+
+// Starting tells errors that are over in a moment.
+var Starting = starting

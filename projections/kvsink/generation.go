@@ -26,10 +26,11 @@ type generation struct {
 	room chan struct{}
 	met  atomic.Bool
 
-	mu     sync.Mutex
-	units  map[projections.Unit]*point
-	cached map[string]*document // by subject
-	bytes  int
+	mu      sync.Mutex
+	units   map[projections.Unit]*point
+	reached map[projections.Unit]uint64 // the revision of the last one that was known
+	cached  map[string]*document        // by subject
+	bytes   int
 	// whole says that nothing had been committed when this sink came, and that it has forgotten
 	// none since: what is not remembered was not there, unless others have made it.
 	whole bool
@@ -41,7 +42,10 @@ func (s *Sink) generation(projection string, number uint64) *generation {
 	defer s.mu.Unlock()
 	g := s.generations[n.bucket]
 	if g == nil {
-		g = &generation{names: n, room: make(chan struct{}, maxCommits), units: map[projections.Unit]*point{}, cached: map[string]*document{}}
+		g = &generation{
+			names: n, room: make(chan struct{}, maxCommits), units: map[projections.Unit]*point{}, reached: map[projections.Unit]uint64{},
+			cached: map[string]*document{},
+		}
 		s.generations[n.bucket] = g
 	}
 	return g
@@ -109,6 +113,12 @@ func (p *point) within(at projections.Place) bool {
 	return !at.Drained && p.Within != nil && !spot{at.Sequence, at.Index, at.Part}.after(*p.Within)
 }
 
+// divides reports whether a commit was broken off within the record at a place, or just behind it:
+// what of it has had its effect is then told by Within alone.
+func (p *point) divides(at projections.Place) bool {
+	return !at.Drained && p.Within != nil && at.Sequence == p.Within.Sequence
+}
+
 // read reads where a unit stands.
 func (s *Sink) read(ctx context.Context, g *generation, u projections.Unit) (*point, error) {
 	m, err := s.last(ctx, g.names, g.checkpoint(u))
@@ -153,6 +163,8 @@ func (s *Sink) meet(ctx context.Context, g *generation) error {
 	return err
 }
 
+// know remembers where a unit stands. When that is earlier than it was, all has been put back, and
+// nothing is known of what there is.
 func (g *generation) know(u projections.Unit, p *point) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -160,7 +172,11 @@ func (g *generation) know(u projections.Unit, p *point) {
 		delete(g.units, u)
 		return
 	}
-	g.units[u] = p
+	if p.revision < g.reached[u] {
+		clear(g.cached)
+		g.bytes, g.whole = 0, false
+	}
+	g.units[u], g.reached[u] = p, p.revision
 }
 
 // knows gives where a unit stands, as far as is known; nil when nothing is.

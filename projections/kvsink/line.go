@@ -40,6 +40,7 @@ const (
 
 // Of JetStream's codes, which the interface of nats.go does not name.
 const (
+	codeNoPeers          = 10005
 	codeNoMessage        = 10037
 	codeNoStream         = 10059
 	codeWrongSequence    = 10071
@@ -60,7 +61,8 @@ func (e *apiError) Error() string { return fmt.Sprintf("%s (%d)", e.Description,
 // busy, or one has gone with the answer.
 func passing(err error) bool {
 	if api, ok := errors.AsType[*apiError](err); ok {
-		return api.Code == http.StatusServiceUnavailable || api.Code == http.StatusTooManyRequests || api.ErrCode == codeBatchIncomplete
+		return api.Code == http.StatusServiceUnavailable || api.Code == http.StatusTooManyRequests || api.ErrCode == codeBatchIncomplete ||
+			api.ErrCode == codeNoPeers // which comes with 400
 	}
 	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded)
 }

@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/projections"
 )
 
@@ -32,6 +34,7 @@ func (s *Sink) list(ctx context.Context, n names, prefix string, headers bool, e
 	}
 	c, err := s.js.OrderedConsumer(ctx, n.stream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{prefix + ">", n.checkpoints()}, HeadersOnly: headers, InactiveThreshold: 30 * time.Second,
+		NamePrefix: messages.NodeConsumers + nuid.Next(), // clients, who may read the bucket, cannot change its filter
 	})
 	if err != nil {
 		return n.unavailable("list", err)
@@ -108,18 +111,15 @@ func parseParked(subject, state string, u projections.Unit) (listed, error) {
 	if len(tokens) != 7 {
 		return l, fmt.Errorf("%s is nothing that was parked", subject)
 	}
-	var numbers [5]uint64
-	for i, t := range []string{tokens[1], tokens[2], tokens[4], strings.TrimPrefix(tokens[5], "-"), tokens[6]} {
+	var numbers [5]int64 // of what cannot be read the last two may be -1
+	for i, t := range []string{tokens[1], tokens[2], tokens[4], tokens[5], tokens[6]} {
 		var err error
-		if numbers[i], err = strconv.ParseUint(t, 10, 64); err != nil {
+		if numbers[i], err = strconv.ParseInt(t, 10, 64); err != nil {
 			return l, fmt.Errorf("%s is nothing that was parked: %w", subject, err)
 		}
 	}
 	l.unit.Partition, l.unit.Shard, l.key = uint32(numbers[0]), int(numbers[1]), tokens[3]
-	l.at = spot{numbers[2], int(numbers[3]), int(numbers[4])}
-	if tokens[5][0] == '-' {
-		l.at.Index = -l.at.Index
-	}
+	l.at = spot{uint64(numbers[2]), int(numbers[3]), int(numbers[4])}
 	return l, nil
 }
 

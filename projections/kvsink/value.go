@@ -68,14 +68,15 @@ func (s source) late(at projections.Place) string {
 	return s.unit + "/" + count(s.resets, spot{at.Sequence, at.Index, at.Part}.String())
 }
 
-// has reports whether the event at a place is in the document.
-func (d *document) has(s source, at projections.Place) bool {
+// has reports whether the event at a place is in the document. Of a record that is divided, that
+// one of its events is says nothing of those behind it.
+func (d *document) has(s source, at projections.Place, divided bool) bool {
 	if at.Drained {
 		return slices.Contains(d.drained, s.late(at))
 	}
 	for _, m := range d.after {
 		if m.unit == s.unit {
-			return m.resets > s.resets || m.resets == s.resets && at.Sequence <= m.sequence
+			return m.resets > s.resets || m.resets == s.resets && (at.Sequence < m.sequence || at.Sequence == m.sequence && !divided)
 		}
 	}
 	return false

@@ -60,10 +60,12 @@ func testParked(t *testing.T, s *stage) {
 	second := parked("a", 5)
 	second.Event.Index, second.Event.Part, second.Reason, second.Attempts = 2, 1, "", 0
 	first := parked("a", 5)
+	unread := parked("a", 5) // an event that cannot be
+	unread.Event.Index, unread.Event.Part = 3, -1
 	commit(t, s.sink, u, 6, func(b projections.Batch) error {
-		return errors.Join(b.Park(first), b.Park(second), b.Park(parked("b", 6)), b.Park(whole))
+		return errors.Join(b.Park(first), b.Park(second), b.Park(unread), b.Park(parked("b", 6)), b.Park(whole))
 	})
-	wantParked(t, s.sink, u, "a", first, second, whole)
+	wantParked(t, s.sink, u, "a", first, second, unread, whole)
 	wantParked(t, s.sink, u, "b", parked("b", 6))
 	wantParked(t, s.sink, u, "c")
 	ctx, cancel := within(t)
@@ -73,7 +75,7 @@ func testParked(t *testing.T, s *stage) {
 		t.Errorf("the first two are %+v, %v", got, err)
 	}
 	for _, o := range s.others {
-		wantParked(t, o, u, "a", first, second, whole)
+		wantParked(t, o, u, "a", first, second, unread, whole)
 	}
 	elsewhere := u
 	elsewhere.Shard = 1

@@ -135,7 +135,9 @@ func (u *unit) reset(ctx context.Context) error {
 	if order.Number <= u.at.Resets {
 		return nil
 	}
-	last, err := u.runner.lastOf(ctx, u.id.Partition)
+	short, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	last, err := u.runner.lastOf(short, u.id.Partition)
 	if err != nil {
 		return err
 	}
@@ -158,7 +160,7 @@ var errFound = errors.New("found")
 
 // before gives the sequence after which come the records since a time.
 func (u *unit) before(ctx context.Context, t time.Time, last uint64) (uint64, error) {
-	_, err := u.runner.config.Log.Scan(ctx, persistence.ScanOptions{}, func(rec persistence.Record) error {
+	_, err := u.runner.config.Log.Scan(ctx, persistence.ScanOptions{After: u.runner.others(u.id.Partition)}, func(rec persistence.Record) error {
 		if rec.Position.Partition() == u.id.Partition && !timeOf(rec).Before(t) {
 			last = rec.Position.Sequence() - 1
 			return errFound

@@ -200,8 +200,11 @@ func (x *running) drop(ctx context.Context, n uint64) error {
 	if err := x.sink.Drop(ctx, x.p.Name(), n); err != nil {
 		return fmt.Errorf("drop generation %d: %w", n, err)
 	}
+	if err := x.runner.config.Register.forget(ctx, x.p.Name(), n); err != nil {
+		return err
+	}
 	x.dropped[n] = true
-	return x.runner.config.Register.forget(ctx, x.p.Name(), n)
+	return nil
 }
 
 func (x *running) works(n uint64) bool {

@@ -66,12 +66,12 @@ func (r *Register) Rebuild(ctx context.Context, name, by string) (generation uin
 	return generation, err
 }
 
-// Switch has the generation serve that is being built, however far it is. That which served
-// is kept as the previous one, and the one that was so is dropped. While a switch is under way
+// Switch has the generation serve that is being built, however far it is: that one, when a
+// number is given, and not another that was begun meanwhile. That which served is kept as the previous one, and the one that was so is dropped. While a switch is under way
 // side effects may be left out, or repeated, unless the projection is paused at a position
 // that both generations have come to.
-func (r *Register) Switch(ctx context.Context, name string) error {
-	return r.change(ctx, name, func(rec *Record, _ time.Time) error { return rec.switchOver() })
+func (r *Register) Switch(ctx context.Context, name string, generation uint64) error {
+	return r.change(ctx, name, func(rec *Record, _ time.Time) error { return rec.switchOver(generation) })
 }
 
 // SwitchBack has the previous generation serve again, and keeps that which served as the

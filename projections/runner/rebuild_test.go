@@ -141,7 +141,7 @@ func TestRebuild(t *testing.T) {
 		}
 	}
 	both(w.record("a", 3), `{"All":[1,2,3]}`)
-	n.must(n.register.Switch(w.ctx(), "numbers"))
+	n.must(n.register.Switch(w.ctx(), "numbers", 0))
 	s := n.status("it has switched", func(s runner.Status) bool { return s.Record.Serving == 2 && s.Record.Previous == 1 && live(s) })
 	if s.Generations[0].Role != "serving" || s.Generations[1].Role != "previous" {
 		t.Errorf("the generations are %+v", s.Generations)
@@ -157,7 +157,7 @@ func TestRebuild(t *testing.T) {
 	n.status("it is dropped", func(s runner.Status) bool { return strings.Contains(n.document(2, "a"), "no generation 2") })
 	n.await(w.record("a", 6))
 	n.has("a", 1, 2, 3, 4, 5, 6)
-	if err := n.register.Switch(w.ctx(), "numbers"); holdfast.CodeOf(err) != holdfast.CodeConflict {
+	if err := n.register.Switch(w.ctx(), "numbers", 0); holdfast.CodeOf(err) != holdfast.CodeConflict {
 		t.Errorf("a switch to nothing gives %v", err)
 	}
 	if err := n.register.SwitchBack(w.ctx(), "numbers"); holdfast.CodeOf(err) != holdfast.CodeConflict {
@@ -185,7 +185,7 @@ func TestRevisions(t *testing.T) {
 	young.status("it is built", func(runner.Status) bool { return young.document(2, "a") == `{"All":[2,4]}` })
 	old.stop()
 	young.is(runner.Stopped, "of revision 0, and this build has revision 1")
-	young.must(young.register.Switch(w.ctx(), "numbers"))
+	young.must(young.register.Switch(w.ctx(), "numbers", 0))
 	young.await(w.record("a", 3))
 	young.has("a", 2, 4, 6)
 	young.stop()
@@ -237,7 +237,7 @@ func TestOutbox(t *testing.T) {
 	_, err := n.register.Rebuild(w.ctx(), "numbers", "me")
 	n.must(err)
 	n.status("it is built", func(runner.Status) bool { return n.document(2, "a") == `{"All":[1,2,3]}` })
-	n.must(n.register.Switch(w.ctx(), "numbers"))
+	n.must(n.register.Switch(w.ctx(), "numbers", 0))
 	n.await(w.record("a", 4))
 	want += ", number/a@4/mail 4"
 	w.until("the new one's are", func() bool { return done() == want }, done)

@@ -147,9 +147,12 @@ func (r *Record) forget(n uint64) {
 	}
 }
 
-func (r *Record) switchOver() error {
-	if r.Building == 0 {
+func (r *Record) switchOver(n uint64) error {
+	switch {
+	case r.Building == 0:
 		return holdfast.Errorf(holdfast.CodeConflict, "no generation of %s is being built: rebuild it first", r.Name)
+	case n != 0 && n != r.Building:
+		return holdfast.Errorf(holdfast.CodeConflict, "generation %d of %s is not being built any more, but %d: look at that one first", n, r.Name, r.Building)
 	}
 	if r.Previous != 0 {
 		r.forget(r.Previous)

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -160,11 +161,12 @@ func (r *Register) hear(e jetstream.KeyValueEntry) {
 	r.units[e.Key()] = heard{s, projection, r.config.Now(), e.Revision()}
 }
 
-func (r *Register) know(name string, rec known, gone bool) {
+// know takes in a record, unless a newer one is known, and gives the revision of the one that is.
+func (r *Register) know(name string, rec known, gone bool) uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.records[name].revision >= rec.revision {
-		return
+	if known := r.records[name].revision; known >= rec.revision {
+		return known
 	}
 	if gone {
 		delete(r.records, name)
@@ -173,6 +175,7 @@ func (r *Register) know(name string, rec known, gone bool) {
 	}
 	close(r.changed)
 	r.changed = make(chan struct{})
+	return rec.revision
 }
 
 // record gives what is known of a projection, and what is closed when any record has changed.
@@ -213,8 +216,9 @@ var errUnchanged = errors.New("unchanged")
 // update changes a record, again until nobody else has changed it meanwhile or ctx ends. It
 // gives the record as it then is.
 func (r *Register) update(ctx context.Context, name string, change func(*Record) error) (Record, error) {
+	var sent [][]byte
 	for {
-		rec, err := r.attempt(ctx, name, change)
+		rec, err := r.attempt(ctx, name, change, &sent)
 		switch {
 		case err == nil:
 			return rec, nil
@@ -231,7 +235,12 @@ func (r *Register) update(ctx context.Context, name string, change func(*Record)
 	}
 }
 
-func (r *Register) attempt(ctx context.Context, name string, change func(*Record) error) (Record, error) {
+// errStale says that a replica has answered that has not got what this node knows.
+var errStale = errors.New("a replica is behind")
+
+// attempt changes a record once. sent are the records that were sent before: one of them may
+// have been written, though no answer came, and is not changed again.
+func (r *Register) attempt(ctx context.Context, name string, change func(*Record) error, sent *[][]byte) (Record, error) {
 	var old known
 	e, err := r.kv.Get(ctx, recordKeys+name)
 	switch {
@@ -244,10 +253,16 @@ func (r *Register) attempt(ctx context.Context, name string, change func(*Record
 			return Record{}, holdfast.Errorf(holdfast.CodeInternal, "the record of the projection %s cannot be read: %w", name, err)
 		}
 		old.revision = e.Revision()
+		if slices.ContainsFunc(*sent, func(body []byte) bool { return bytes.Equal(body, e.Value()) }) {
+			r.know(name, old, false)
+			return old.Record, nil
+		}
 	}
 	rec := old.clone()
 	if err := change(&rec); errors.Is(err, errUnchanged) {
-		r.know(name, old, false)
+		if r.know(name, old, false) > old.revision {
+			return Record{}, errStale
+		}
 		return old.Record, nil
 	} else if err != nil {
 		return Record{}, err
@@ -256,6 +271,7 @@ func (r *Register) attempt(ctx context.Context, name string, change func(*Record
 	if err != nil {
 		return Record{}, err
 	}
+	*sent = append(*sent, body)
 	var revision uint64
 	if old.revision == 0 {
 		revision, err = r.kv.Create(ctx, recordKeys+name, body)

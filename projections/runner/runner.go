@@ -154,6 +154,16 @@ func (r *Runner) ends(partition uint32) (last, before uint64) {
 	return e.last, e.before
 }
 
+// others are where the other partitions end, after which there is little to read.
+func (r *Runner) others(partition uint32) (after []holdfast.Position) {
+	for _, p := range r.partitions {
+		if last, _ := r.ends(p); p != partition {
+			after = append(after, holdfast.NewPosition(p, last))
+		}
+	}
+	return after
+}
+
 // lastOf asks where a partition ends now.
 func (r *Runner) lastOf(ctx context.Context, partition uint32) (uint64, error) {
 	partitions, err := r.config.Log.Describe(ctx)

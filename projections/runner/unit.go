@@ -129,14 +129,21 @@ func (u *unit) follow(ctx context.Context) error {
 // begin reads how things stand, and sets right what does not stand as it should.
 func (u *unit) begin(ctx context.Context) (err error) {
 	u.whole, u.left, u.tried, u.failures, u.until, u.draining = batch{}, batch{}, map[string]tried{}, 0, 0, queue{}
+	short, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if u.at, err = u.sink.Checkpoint(short, u.id); err != nil {
+		return err
+	}
+	if err := u.reset(ctx); err != nil { // which may take as long as the log takes to read
+		return err
+	}
+	return u.survey(ctx)
+}
+
+// survey reads what else there is, once it is known where to begin.
+func (u *unit) survey(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if u.at, err = u.sink.Checkpoint(ctx, u.id); err != nil {
-		return err
-	}
-	if err := u.reset(ctx); err != nil {
-		return err
-	}
 	target, err := u.runner.lastOf(ctx, u.id.Partition)
 	if err != nil {
 		return err

@@ -196,7 +196,7 @@ func postgresBroken(err error) bool {
 		case "08", "25", "28", "40", "53", "55", "57", "58", "XX":
 			return true
 		}
-		return e.Code == "42501" || e.Code == "0A000" && strings.Contains(e.Message, "cached plan")
+		return e.Code == "42501" || e.Code == "0A000" && e.Routine == "RevalidateCachedQuery"
 	}
 	_, network := errors.AsType[net.Error](err)
 	_, connect := errors.AsType[*pgconn.ConnectError](err)

@@ -152,7 +152,7 @@ func (s *Sink) find(ctx context.Context, projection string, n uint64) (*generati
 	}
 	g, err := s.db.open(ctx, at)
 	if errors.Is(err, errAbsent) {
-		return nil, holdfast.Errorf(holdfast.CodeUnavailable, "there is no generation %d of the projection %s: prepare it", n, projection)
+		return nil, holdfast.Errorf(holdfast.CodeUnavailable, "generation %d of the projection %s is not where it was: give it back, or restart the node, which builds it anew", n, projection)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open generation %d of the projection %s: %w", n, projection, err)
