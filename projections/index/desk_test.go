@@ -3,6 +3,7 @@ package index_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -119,7 +120,7 @@ func TestDesk(t *testing.T) {
 	}
 	stop(t, d)
 	stop(t, d)
-	if _, err := nc.Request("shop.index.events", nil, 30*time.Second); err != nats.ErrNoResponders {
+	if _, err := nc.Request("shop.index.events", nil, 30*time.Second); !errors.Is(err, nats.ErrNoResponders) {
 		t.Errorf("after its end it answers: %v", err)
 	}
 }
