@@ -172,6 +172,25 @@ func TestPageTellsTheViews(t *testing.T) {
 	}
 }
 
+// TestPageTellsTheIndex: so are those of the index, all of them.
+func TestPageTellsTheIndex(t *testing.T) {
+	page := readPage(t)
+	for _, v := range []messages.IndexVerb{messages.IndexEvents, messages.IndexExplain} {
+		if !strings.Contains(page, "\n| `"+strings.Replace(messages.IndexSubject("c", v), "c.", "<context>.", 1)+"` |") {
+			t.Errorf("docs/wire.md has no row for %s", v)
+		}
+	}
+	shown := regexp.MustCompile(`shop\.index\.[\w.=-]+`).FindAllString(page, -1)
+	if len(shown) < 2 {
+		t.Errorf("docs/wire.md shows only the subjects %q", shown)
+	}
+	for _, s := range shown {
+		if _, _, err := messages.ParseIndexSubject(s); err != nil {
+			t.Errorf("docs/wire.md shows the subject %s: %v", s, err)
+		}
+	}
+}
+
 // TestPageCountsTheBytes: the messages that it shows as they go over the socket have the
 // lengths that it says.
 func TestPageCountsTheBytes(t *testing.T) {

@@ -114,7 +114,9 @@ func TestExplainIsBounded(t *testing.T) {
 		"each because of the last": {rest + `'c-' || n, '', 'c-' || (n - 1), ''`, 100_000, 100, 100, true},
 		"a hundred in a row":       {rest + `'c-' || n, '', 'c-' || (n - 1), ''`, 100, 100, 100, false},
 		"all because of one":       {rest + `'c-' || n, '', CASE WHEN n = 1 THEN '' ELSE 'c-1' END, ''`, 100_000, 1000, 2, true},
-		"just as many":             {rest + `'c-' || n, '', CASE WHEN n = 1 THEN '' ELSE 'c-1' END, ''`, 1000, 1000, 2, false},
+		"more of what is told": {`'order', 'order/' || (n > 1), n, 'shop.v1.E', 'E', 'shop.v1.Do', CASE WHEN n = 1 THEN 'c-1' ELSE 'k' END, '',
+			CASE WHEN n = 1 THEN '' WHEN n = 2 THEN 'c-1' ELSE 'k' END, ''`, 3000, 2, 2, true},
+		"just as many": {rest + `'c-' || n, '', CASE WHEN n = 1 THEN '' ELSE 'c-1' END, ''`, 1000, 1000, 2, false},
 	} {
 		if testing.Short() { // as the race detector takes its time
 			c.count = min(c.count, 5000)
@@ -131,6 +133,35 @@ func TestExplainIsBounded(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A counting batch counts what is asked of it.
+type counting struct {
+	projections.Batch
+	queries int
+}
+
+func (c *counting) Each(query string, args []any, f func() error, dest []any) error {
+	c.queries++
+	return c.Batch.Each(query, args, f, dest)
+}
+
+// What a story costs grows with its events, also when all of its commands have one id.
+func TestExplainAsksOnce(t *testing.T) {
+	t.Parallel()
+	x := open(t, sqlite(t))
+	x.commit(0, fill(`'order', 'order/' || n, 1, 'shop.v1.E', 'E', 'shop.v1.Do', 'c-1', '', 'c-1', ''`, 500))
+	err := x.Query(x.ctx(), func(b projections.Batch) error {
+		c := &counting{Batch: b}
+		s, err := index.Explain(projections.NewRows(c), "c-1", mega)
+		if n, _ := measure(s.Command); n != 500 || c.queries != 502 {
+			t.Errorf("it tells %d events after %d queries", n, c.queries)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

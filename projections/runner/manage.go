@@ -262,6 +262,7 @@ func (x *running) work(ctx context.Context, partition uint32, shard int) error {
 
 func (x *running) enter(id projections.Unit) *unit {
 	u := &unit{running: x, id: id, log: x.logger.With("unit", id.String()), kick: make(chan struct{}, 1)}
+	u.told.news = make(chan struct{}, 1)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.units[id] = u

@@ -13,6 +13,7 @@ import (
 
 // told is what a unit tells of itself.
 type told struct {
+	news     chan struct{} // has room for one: the unit stands otherwise than before
 	mu       sync.Mutex
 	state    State // empty: it goes on
 	reason   string
@@ -33,6 +34,9 @@ func (t *told) set(s State, reason, event string, since time.Time) {
 	if t.state == s && t.since.Before(since) && s != Paused {
 		since = t.since
 	}
+	if t.state != s || t.reason != reason || t.event != event {
+		t.changed()
+	}
 	t.state, t.reason, t.event, t.since = s, reason, event, since
 }
 
@@ -51,7 +55,10 @@ func (t *told) park(keys int) {
 func (t *told) ordered(n uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.orders = max(t.orders, n)
+	if n > t.orders {
+		t.orders = n
+		t.changed()
+	}
 }
 
 func (t *told) carry(reason string) {
@@ -66,6 +73,15 @@ func (t *told) resume() {
 	defer t.mu.Unlock()
 	if t.state == Paused {
 		t.state, t.reason, t.event, t.since = "", "", "", time.Time{}
+		t.changed()
+	}
+}
+
+// changed has the status told at once.
+func (t *told) changed() {
+	select {
+	case t.news <- struct{}{}:
+	default:
 	}
 }
 
@@ -77,6 +93,9 @@ func (u *unit) keep() {
 	t := &u.told
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.state != "" {
+		t.changed()
+	}
 	t.state, t.reason, t.event, t.since, t.parked = "", "", "", time.Time{}, len(u.parked)
 }
 
@@ -110,7 +129,8 @@ func (w *watch) see(inside bool, steps uint64, item int64) int {
 	return w.same
 }
 
-// report tells how the unit stands, until ctx ends.
+// report tells how the unit stands, until ctx ends: at once when it says so itself, and when it
+// is looked at.
 func (u *unit) report(ctx context.Context) {
 	ticks := time.NewTicker(look)
 	defer ticks.Stop()
@@ -118,9 +138,13 @@ func (u *unit) report(ctx context.Context) {
 	var m meter
 	var last UnitStatus
 	var at time.Time
-	for {
+	for looking := true; ; {
 		now := u.runner.config.Now()
-		s := u.status(now, &w, &m)
+		seen := w
+		s := u.status(now, &seen, &m)
+		if looking { // what it says itself is no look at whether something hangs
+			w = seen
+		}
 		since := now.Sub(at)
 		if at.IsZero() || s.differs(last) || since >= sign || since >= tellEvery && s != last {
 			if u.runner.config.Register.tell(ctx, u.key(), u.id.Projection, s) == nil {
@@ -129,6 +153,9 @@ func (u *unit) report(ctx context.Context) {
 		}
 		select {
 		case <-ticks.C:
+			looking = true
+		case <-u.told.news:
+			looking = false
 		case <-ctx.Done():
 			if u.runner.stopping.Load() {
 				u.farewell(s)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/holdfast-run/holdfast"
 )
@@ -15,6 +16,12 @@ const (
 	serving  = "serving"
 	building = "building"
 	previous = "previous"
+)
+
+const (
+	unbegun = "no node has begun to work on it"
+	// beginning is how long nodes may take to begin to work on a generation.
+	beginning = 10 * time.Second
 )
 
 // Statuses tell how all projections stand, by name: those of this build, and those that
@@ -68,8 +75,18 @@ func (r *Runner) generationsOf(rec Record) (all []GenerationStatus) {
 		}
 		g := GenerationStatus{Generation: n, Role: role, Revision: rec.Generations[n].Revision, Units: r.config.Register.unitsOf(rec.Name, n)}
 		g.sum()
-		if reason := r.nobody(rec, n); len(g.Units) == 0 || reason != "" && !slices.ContainsFunc(g.Units, func(u UnitStatus) bool { return !u.Silent }) {
-			g.State, g.Reason = Stopped, cmp.Or(reason, g.Reason, "no node has begun to work on it")
+		reason := r.nobody(rec, n)
+		switch told := slices.ContainsFunc(g.Units, func(u UnitStatus) bool { return !u.Silent }); {
+		case reason != "" && !told:
+			g.State, g.Reason = Stopped, reason
+		case len(g.Units) == 0:
+			g.State, g.Reason = Stopped, unbegun
+			if r.config.Now().Sub(rec.Generations[n].Begun) < beginning {
+				g.State = CatchingUp
+				if role == building {
+					g.State = Rebuilding
+				}
+			}
 		}
 		all = append(all, g)
 	}

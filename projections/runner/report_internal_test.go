@@ -1,0 +1,100 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/holdfast-run/holdfast/projections"
+	"github.com/holdfast-run/holdfast/projections/memory"
+)
+
+// A heap keeps what units tell.
+type heap struct {
+	jetstream.KeyValue
+	mu  sync.Mutex
+	all []string
+}
+
+func (h *heap) Put(_ context.Context, _ string, body []byte) (uint64, error) {
+	var s UnitStatus
+	if err := json.Unmarshal(body, &s); err != nil {
+		return 0, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.all = append(h.all, fmt.Sprintf("%s %s", s.State, s.Reason))
+	return uint64(len(h.all)), nil
+}
+
+// told gives what was told since it was asked last.
+func (h *heap) told() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	defer func() { h.all = nil }()
+	return strings.Join(h.all, ", ")
+}
+
+// What a unit does is told at once when it changes, once, and not when somebody looks. That it
+// says much does not have it hang any sooner.
+func TestToldAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := &heap{}
+		log := slog.New(slog.DiscardHandler)
+		r := &Runner{config: Config{Now: time.Now, Register: &Register{config: RegisterConfig{Now: time.Now}, kv: h, units: map[string]heard{}}, Logger: log}}
+		p := projections.Define("x", projections.Every(func(*projections.Docs[int], projections.Event) error { return nil }))
+		x := newRunning(r, p)
+		x.sink = memory.New()
+		u := x.enter(projections.Unit{Projection: "x", Generation: 1})
+		u.ready.Store(true)
+		ctx, cancel := context.WithCancel(t.Context())
+		go u.report(ctx)
+		begun := time.Now()
+		tells := func(what, want string) {
+			t.Helper()
+			synctest.Wait()
+			if got := h.told(); got != want || !time.Now().Equal(begun) {
+				t.Errorf("%s: it tells %q after %v, want %q", what, got, time.Since(begun), want)
+			}
+		}
+		tells("it begins", "live ")
+		pause := &Pause{Reason: "why", By: "me", Since: begun}
+		g := newGather(&u.progress, time.Now, u.reads())
+		u.stands(pause, g)
+		tells("it is paused", "paused why (by me)")
+		u.stands(pause, g)
+		tells("it is still", "")
+		u.stands(nil, g)
+		tells("it goes on", "live ")
+		u.tell(Blocked, "no", "")
+		tells("it is blocked", "blocked no")
+		u.tell(Blocked, "no", "")
+		tells("it is still", "")
+		u.keep()
+		tells("it is mended", "live ")
+		u.keep()
+		tells("it is well", "")
+		u.told.ordered(1)
+		tells("an order is carried out", "live ")
+		u.told.work(nil, true)
+		for n := range uint64(3 * hangs) {
+			u.told.ordered(n + 2)
+			synctest.Wait()
+		}
+		if got := h.told(); strings.Contains(got, "blocked") {
+			t.Errorf("it is said to hang at once: %s", got)
+		}
+		u.told.work(nil, false)
+		cancel()
+		synctest.Wait()
+	})
+}
