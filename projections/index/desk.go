@@ -47,8 +47,7 @@ type Desk struct {
 	cfg      Config
 	requests *serve.Service
 	endpoint serve.Endpoint
-	sub      *nats.Subscription
-	closed   <-chan nats.SubStatus
+	listener *serve.Listener
 }
 
 // Start answers requests until Stop, or until the connection is closed.
@@ -64,17 +63,8 @@ func Start(cfg Config) (*Desk, error) {
 	})}
 	d.endpoint.Handle = d.handle
 	var err error
-	d.sub, err = cfg.Conn.QueueSubscribe(messages.IndexSubjects(cfg.Context), queueGroup, func(m *nats.Msg) {
-		d.requests.Receive(&d.endpoint, serve.Request{
-			Subject: m.Subject, Reply: m.Reply, Headers: m.Header, Body: m.Data, Garbled: serve.Garbled(m),
-		})
-	})
-	if err != nil {
+	if d.listener, err = d.requests.Listen(messages.IndexSubjects(cfg.Context), queueGroup, &d.endpoint); err != nil {
 		return nil, fmt.Errorf("start the index desk: %w", err)
-	}
-	d.closed = d.sub.StatusChanged(nats.SubscriptionClosed)
-	if err := cfg.Conn.FlushTimeout(cfg.Timeout); err != nil {
-		return nil, errors.Join(fmt.Errorf("start the index desk: flush connection: %w", err), d.sub.Unsubscribe())
 	}
 	return d, nil
 }
@@ -82,13 +72,7 @@ func Start(cfg Config) (*Desk, error) {
 // Stop takes no request any more, and waits for what is under way as long as ctx allows. It
 // bears repetition.
 func (d *Desk) Stop(ctx context.Context) error {
-	if d.cfg.Conn.IsConnected() && d.sub.Drain() == nil {
-		select {
-		case <-d.closed:
-		case <-ctx.Done():
-		}
-	}
-	if err := d.requests.Close(ctx); err != nil {
+	if err := d.listener.Stop(ctx); err != nil {
 		return fmt.Errorf("stop the index desk: %w", err)
 	}
 	return nil

@@ -92,8 +92,7 @@ type Desk struct {
 	cfg      Config
 	requests *serve.Service
 	endpoint serve.Endpoint
-	sub      *nats.Subscription
-	closed   <-chan nats.SubStatus // the subscription, and what it had taken is received
+	listener *serve.Listener
 }
 
 // Start answers operators' requests until Stop, or until the connection is closed.
@@ -107,18 +106,8 @@ func Start(cfg Config) (*Desk, error) {
 		Timeout: cfg.Timeout, Now: cfg.Now, NewID: cfg.NewID, Logger: cfg.Logger,
 	})}
 	d.endpoint.Handle = d.handle
-	d.sub, err = cfg.Conn.QueueSubscribe(messages.DeskSubjects(cfg.Context), queueGroup, func(m *nats.Msg) {
-		d.requests.Receive(&d.endpoint, serve.Request{
-			Subject: m.Subject, Reply: m.Reply, Headers: m.Header, Body: m.Data, Garbled: serve.Garbled(m),
-		})
-	})
-	if err != nil {
+	if d.listener, err = d.requests.Listen(messages.DeskSubjects(cfg.Context), queueGroup, &d.endpoint); err != nil {
 		return nil, fmt.Errorf("start desk: %w", err)
-	}
-	d.closed = d.sub.StatusChanged(nats.SubscriptionClosed)
-	// So that a request that is sent after Start has returned is answered.
-	if err := cfg.Conn.FlushTimeout(cfg.Timeout); err != nil {
-		return nil, errors.Join(fmt.Errorf("start desk: flush connection: %w", err), d.sub.Unsubscribe())
 	}
 	return d, nil
 }
@@ -128,14 +117,7 @@ func Start(cfg Config) (*Desk, error) {
 // returns an error that says how many there were. Stop may be called again, also at the same
 // time.
 func (d *Desk) Stop(ctx context.Context) error {
-	// Where nothing can come any more there is nothing to wait for.
-	if d.cfg.Conn.IsConnected() && d.sub.Drain() == nil {
-		select {
-		case <-d.closed:
-		case <-ctx.Done():
-		}
-	}
-	if err := d.requests.Close(ctx); err != nil {
+	if err := d.listener.Stop(ctx); err != nil {
 		return fmt.Errorf("stop desk: %w", err)
 	}
 	return nil
