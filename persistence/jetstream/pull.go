@@ -17,8 +17,9 @@ const (
 	pullBytes    = 256 << 10
 	pullMessages = 1024
 	// pullsBytes are for all pulls together, beside inFlight on the same connection, unless
-	// there are so many that each would have less than leastPull.
-	pullsBytes = 16 << 20
+	// there are so many that each would have less than leastPull. A client that is busy for
+	// longer than two heartbeats has the same once more on its way, to its new consumers.
+	pullsBytes = 8 << 20
 	leastPull  = 32 << 10
 	// pullRoom is for what the server says beside messages: a heartbeat, time and again, for
 	// each request that is open, until that expires.
