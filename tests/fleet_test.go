@@ -57,8 +57,8 @@ func TestFailOver(t *testing.T) {
 // and goes: no request fails.
 func TestRollingRestart(t *testing.T) {
 	for name, set := range map[string]func(*testing.T) *stage{
-		"three": func(t *testing.T) *stage { return stageOn(t, 3, binary, straight) },
-		"own":   func(t *testing.T) *stage { return stageOfThree(t, binary, straight) },
+		"three": func(t *testing.T) *stage { return stageOn(t, 3, binary, straight, patient) },
+		"own":   func(t *testing.T) *stage { return stageOfThree(t, binary, straight, patient) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -35,6 +35,7 @@ type stage struct {
 	// straight has no lines and no disk: for measurements.
 	straight bool
 	timeout  time.Duration // of a request, at the nodes
+	lease    time.Duration
 }
 
 const stageLease = 1500 * time.Millisecond
@@ -45,7 +46,7 @@ func newStage(t *testing.T, program func() (string, error), change []func(*stage
 	t.Helper()
 	s := &stage{
 		t: t, program: program, nodes: map[string]*process{}, flags: map[string][]string{},
-		toNATS: map[string][]*line{}, toPeer: map[string]*line{}, timeout: 3 * time.Second,
+		toNATS: map[string][]*line{}, toPeer: map[string]*line{}, timeout: 3 * time.Second, lease: stageLease,
 	}
 	for _, f := range change {
 		f(s)
@@ -62,6 +63,10 @@ func straight(s *stage) { s.straight = true }
 // test, too.
 func hasty(s *stage) { s.timeout = 2 * stageLease / 3 }
 
+// patient has nodes outlast a machine that stands still for a while: what happens in order has
+// nothing to do with leases.
+func patient(s *stage) { s.timeout, s.lease = 10*time.Second, 10*time.Second }
+
 // way gives the address by which a node reaches another one, or a server.
 func (s *stage) way(address string, note func(*line)) string {
 	if s.straight {
@@ -77,7 +82,7 @@ func (s *stage) way(address string, note func(*line)) string {
 func (s *stage) common(name string, peerPort int) []string {
 	listen := fmt.Sprintf("127.0.0.1:%d", peerPort)
 	return []string{
-		"--name", name, "--lease", stageLease.String(), "--request-timeout", s.timeout.String(),
+		"--name", name, "--lease", s.lease.String(), "--request-timeout", s.timeout.String(),
 		"--peer-listen", listen, "--peer-advertise", s.way(listen, func(l *line) { s.toPeer[name] = l }),
 	}
 }

@@ -298,12 +298,12 @@ func TestReplicaIsMoved(t *testing.T) {
 	n := 0
 	_, err := store.Scan(t.Context(), persistence.ScanOptions{Replica: from}, func(persistence.Record) error {
 		if n++; n == 10 {
-			m, err := s.connect(t, 0).Request("$JS.API.STREAM.PEER.REMOVE.MOVED_LOG_0", []byte(`{"peer":"`+from+`"}`), 5*time.Second)
+			m, err := s.connect(t, 0).Request("$JS.API.STREAM.PEER.REMOVE.MOVED_LOG_0", []byte(`{"peer":"`+from+`"}`), 30*time.Second)
 			if err != nil {
 				return err
 			}
 			t.Logf("%s", m.Data)
-			for deadline := time.Now().Add(30 * time.Second); slices.Contains(described(t, store), from); {
+			for deadline := time.Now().Add(2 * time.Minute); slices.Contains(described(t, store), from); {
 				if time.Now().After(deadline) {
 					return errors.New("it is not moved")
 				}
