@@ -25,8 +25,9 @@ type Views interface {
 	Await(ctx context.Context, projection string, after holdfast.Position) (holdfast.Position, error)
 	// Answer gives what stands under a key, in JSON: nil when there is nothing. All events up
 	// to the positions, one of each partition, are in it. The error is ErrUnknown when there
-	// is no such read model, or none that answers.
-	Answer(ctx context.Context, projection, key string) ([]byte, []holdfast.Position, error)
+	// is no such read model, or none that answers; and ErrBehind when what answers has not had
+	// all events up to the positions after, since it took the place of what was awaited.
+	Answer(ctx context.Context, projection, key string, after ...holdfast.Position) ([]byte, []holdfast.Position, error)
 	// Describe tells how far the log goes.
 	Describe(ctx context.Context) ([]persistence.Partition, error)
 }
@@ -110,20 +111,18 @@ func (g *Gateway) view(ctx context.Context, r *serve.Request) (serve.Answer, err
 	if err != nil {
 		return serve.Answer{}, err
 	}
+	var after []holdfast.Position
 	for _, text := range h.After {
-		after, err := holdfast.ParsePosition(text)
+		p, err := holdfast.ParsePosition(text)
 		if err != nil {
 			return serve.Answer{}, holdfast.Errorf(holdfast.CodeMalformed, "header %s: %w", messages.HeaderAfter, err)
 		}
-		if at, err := g.await(ctx, subject.Projection, after); err != nil {
-			return serve.Answer{Header: at}, err
-		}
+		after = append(after, p)
 	}
-	value, at, err := g.cfg.Views.Answer(ctx, subject.Projection, subject.Key.Raw())
+	value, header, err := g.answer(ctx, subject, after)
 	if err != nil {
-		return serve.Answer{}, serve.Unread(ctx, err)
+		return serve.Answer{Header: header}, err
 	}
-	header := positions(at...)
 	if value == nil {
 		return serve.Answer{Header: header}, holdfast.Errorf(holdfast.CodeUnknown, "%s has nothing under the key %s", subject.Projection, subject.Key)
 	}
@@ -135,6 +134,26 @@ func (g *Gateway) view(ctx context.Context, r *serve.Request) (serve.Answer, err
 		return serve.Answer{}, holdfast.Errorf(holdfast.CodeTooLarge, "what stands there takes %d bytes, an answer has room for %d", len(body), g.queries.Room())
 	}
 	return serve.Answer{Header: header, Body: body}, nil
+}
+
+// answer asks a read model once it is at the positions, and again when another one has taken its
+// place meanwhile. The header tells how far it is, also beside some errors.
+func (g *Gateway) answer(ctx context.Context, subject messages.ViewSubject, after []holdfast.Position) ([]byte, nats.Header, error) {
+	for {
+		for _, p := range after {
+			if at, err := g.await(ctx, subject.Projection, p); err != nil {
+				return nil, at, err
+			}
+		}
+		value, at, err := g.cfg.Views.Answer(ctx, subject.Projection, subject.Key.Raw(), after...)
+		if errors.Is(err, holdfast.ErrBehind) && ctx.Err() == nil {
+			continue
+		}
+		if err != nil {
+			return nil, nil, serve.Unread(ctx, err)
+		}
+		return value, positions(at...), nil
+	}
 }
 
 // positions tells how far a read model has come.

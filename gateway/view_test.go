@@ -25,6 +25,8 @@ type orders struct {
 	waiting chan struct{} // has one for each that begins to wait
 	values  map[string]string
 	why     error // why it is late
+	// switched is how many more times another generation takes the place of what was awaited.
+	switched int
 }
 
 const end = 50 // of each partition
@@ -80,9 +82,13 @@ func (s *orders) Await(ctx context.Context, projection string, after holdfast.Po
 	}
 }
 
-func (s *orders) Answer(_ context.Context, projection, key string) ([]byte, []holdfast.Position, error) {
+func (s *orders) Answer(_ context.Context, projection, key string, after ...holdfast.Position) ([]byte, []holdfast.Position, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.switched > 0 && len(after) > 0 {
+		s.switched--
+		return nil, nil, holdfast.Errorf(holdfast.CodeBehind, "another generation serves")
+	}
 	at := []holdfast.Position{holdfast.NewPosition(0, s.at[0]), holdfast.NewPosition(1, s.at[1])}
 	if v, ok := s.values[key]; ok && s.check(projection) == nil {
 		return []byte(v), at, nil
@@ -121,6 +127,17 @@ func TestView(t *testing.T) {
 	}
 	check(t, "endpoints", strings.Join(endpoints, "\n"), "view bank.view.> holdfast bank.view.<projection>.<key> application/json\n"+
 		"views bank.views holdfast bank.views application/json")
+}
+
+// What answers has had the position, too, when it is not what was awaited.
+func TestViewSwitched(t *testing.T) {
+	t.Parallel()
+	_, s, nc := setupViews(t)
+	s.mu.Lock()
+	s.switched = 2
+	s.mu.Unlock()
+	reply := query(t, nc, "bank.view.orders.o-1", "Holdfast-After", "0-40,1-7")
+	check(t, "body", string(reply.Data), `{"projection":"orders","key":"o-1","position":"0-40,1-7","value":{"total":"12","of":"<ada>"}}`)
 }
 
 func TestViewRefuses(t *testing.T) {

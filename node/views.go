@@ -60,8 +60,8 @@ func serving(all []runner.Status, projection string) runner.GenerationStatus {
 }
 
 // Answer implements [gateway.Views].
-func (q queries) Answer(ctx context.Context, projection, key string) ([]byte, []holdfast.Position, error) {
-	return q.views.runner.Answer(ctx, projection, key)
+func (q queries) Answer(ctx context.Context, projection, key string, after ...holdfast.Position) ([]byte, []holdfast.Position, error) {
+	return q.views.runner.Answer(ctx, projection, key, after...)
 }
 
 // Describe implements [gateway.Views].

@@ -51,7 +51,8 @@ func (r *Runner) Await(ctx context.Context, name string, after holdfast.Position
 	}
 	var done uint64
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		now, moved, err := r.how(ctx, name, after.Partition())
+		rec, _ := r.running[name].record()
+		now, moved, err := r.how(ctx, rec, name, after.Partition())
 		if err == nil {
 			done = now
 		}
@@ -64,15 +65,14 @@ func (r *Runner) Await(ctx context.Context, name string, after holdfast.Position
 	}
 }
 
-// how tells how far the generation that serves is in a partition, and what is closed when that
-// changes, if it changes here.
-func (r *Runner) how(ctx context.Context, name string, partition uint32) (uint64, <-chan struct{}, error) {
+// how tells how far the generation that serves by that record is in a partition, and what is
+// closed when that changes, if it changes here.
+func (r *Runner) how(ctx context.Context, rec Record, name string, partition uint32) (uint64, <-chan struct{}, error) {
 	_, sink, err := r.Sink(name)
 	if err != nil {
 		return 0, nil, err
 	}
 	x := r.running[name]
-	rec, _ := x.record()
 	least, moved := ^uint64(0), (<-chan struct{})(nil)
 	for shard := range max(rec.Generations[rec.Serving].Shards, 1) {
 		id := projections.Unit{Projection: name, Generation: rec.Serving, Partition: partition, Shard: shard}
@@ -126,13 +126,25 @@ func (r *Runner) late(ctx context.Context, name string, after holdfast.Position,
 }
 
 // Answer answers a query for a key from the generation that serves: JSON, nil when there is
-// nothing, and the positions, one a partition, up to which all has been done at least.
-func (r *Runner) Answer(ctx context.Context, name, key string) ([]byte, []holdfast.Position, error) {
+// nothing, and the positions, one a partition, up to which all has been done at least. The error
+// is ErrBehind when it has not done everything up to the positions after, be they awaited: another
+// generation may serve since then.
+func (r *Runner) Answer(ctx context.Context, name, key string, after ...holdfast.Position) ([]byte, []holdfast.Position, error) {
 	p, sink, err := r.Sink(name)
 	if err != nil {
 		return nil, nil, err
 	}
 	rec, _ := r.config.Register.record(name)
+	for _, a := range after {
+		done, _, err := r.how(ctx, rec, name, a.Partition())
+		if err != nil {
+			return nil, nil, err
+		}
+		if done < a.Sequence() {
+			return nil, nil, holdfast.Errorf(holdfast.CodeBehind, "generation %d of the projection %s is at %s, not at %s",
+				rec.Serving, name, holdfast.NewPosition(a.Partition(), done), a)
+		}
+	}
 	positions := r.positions(r.running[name], sink, rec)
 	body, err := p.Answer(ctx, sink, rec.Serving, key)
 	return body, positions, err

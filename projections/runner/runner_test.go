@@ -29,6 +29,9 @@ func TestRun(t *testing.T) {
 	if err != nil || len(positions) != 1 || positions[0] != holdfast.NewPosition(0, 22) {
 		t.Errorf("the answer is of %v, %v", positions, err)
 	}
+	if _, _, err := n.Answer(w.ctx(), "numbers", "b", holdfast.NewPosition(0, 22), holdfast.NewPosition(0, 23)); holdfast.CodeOf(err) != holdfast.CodeBehind {
+		t.Errorf("an answer of something later gives %v", err)
+	}
 	n.stop()
 	last := w.record("a", 4)
 	n = w.start("n1", nil, numbers(add))
