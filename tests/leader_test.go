@@ -141,15 +141,19 @@ func TestLeaderCrash(t *testing.T) {
 // coreOf connects to a node's own server with the rights of a node.
 func (s *stage) coreOf(name string) *nats.Conn {
 	s.t.Helper()
+	admin, err := s.adminOf(name)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return dial(s.t, strings.TrimSpace(admin.URL), nats.UserInfo(admin.User, admin.Password), nats.IgnoreDiscoveredServers())
+}
+
+func (s *stage) adminOf(name string) (natsd.Admin, error) {
 	folder := ""
 	for i, flag := range s.flags[name] {
 		if flag == "--data" {
 			folder = s.flags[name][i+1]
 		}
 	}
-	admin, err := natsd.ReadAdmin(folder)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return dial(s.t, strings.TrimSpace(admin.URL), nats.UserInfo(admin.User, admin.Password), nats.IgnoreDiscoveredServers())
+	return natsd.ReadAdmin(folder)
 }
