@@ -16,6 +16,9 @@ const (
 	// for one message that is larger.
 	pullBytes    = 256 << 10
 	pullMessages = 1024
+	// pullPart is how many messages have come until as many more are asked for. The server
+	// sends those of a request one after the other, and answers to appends wait behind them.
+	pullPart = 64
 	// pullsBytes are for all pulls together, beside inFlight on the same connection, unless
 	// there are so many that each would have less than leastPull. A client that is busy for
 	// longer than two heartbeats has the same once more on its way, to its new consumers.
@@ -167,7 +170,7 @@ func (p *pull) window() int {
 	return max(leastPull, min(pullBytes, pullsBytes/int(p.all.Load())))
 }
 
-// ask asks for more once half of what may be on its way has come.
+// ask asks for more once some messages have come, or half of the bytes.
 func (p *pull) ask() error {
 	window := p.window()
 	switch {
@@ -179,7 +182,7 @@ func (p *pull) ask() error {
 		return p.request(1, 0)
 	case p.bytes <= 0 || p.messages <= 0: // there is no request left
 		p.bytes, p.messages = 0, 0
-	case p.bytes >= window, p.bytes >= window/2 && p.messages >= pullMessages/2:
+	case p.bytes >= window, p.bytes >= window/2 && p.messages > pullMessages-pullPart:
 		return nil
 	}
 	n, size := pullMessages-p.messages, window-p.bytes

@@ -93,7 +93,7 @@ const (
 	mostBytes = 16 << 20
 	// pacedSize is that of a generation that rests after each: commands, which are to have the
 	// machine, wait for as little as that takes.
-	pacedSize = 100
+	pacedSize = 50
 )
 
 // nextSize is how many events a batch may have after one that was full and took so long: as

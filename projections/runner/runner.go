@@ -40,7 +40,7 @@ type Config struct {
 	Alone  bool
 	Logger *slog.Logger
 	// Rest is how many times as long as it works a generation rests that does not serve and
-	// is behind, so that commands have room; 2 by default, none when it is negative.
+	// is behind, so that commands have room; 3 by default, none when it is negative.
 	Rest float64
 	// Grace is how long Stop waits for handlers, which it cannot interrupt; 5 seconds by
 	// default.
@@ -70,7 +70,7 @@ type ends struct{ last, before uint64 }
 // shows in a projection's status, and touches no other one.
 func Start(ctx context.Context, c Config) (*Runner, error) {
 	if c.Rest == 0 {
-		c.Rest = 2
+		c.Rest = 3
 	}
 	if c.Grace == 0 {
 		c.Grace = 5 * time.Second
