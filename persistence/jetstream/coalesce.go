@@ -48,7 +48,9 @@ func (g *gathering) next() (out []*pending, together bool) {
 	switch {
 	case n == 0 || g.batched:
 		return nil, false
-	case n < worthwhile || g.most < worthwhile || g.size > n*heavy:
+	case g.most < worthwhile:
+		return g.each(n), false
+	case n < worthwhile || g.size > n*heavy:
 		return g.each(worthwhile - g.alone), false
 	case g.alone > 0:
 		return nil, false

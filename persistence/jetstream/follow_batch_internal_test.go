@@ -3,6 +3,7 @@ package jetstream
 import (
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -49,7 +50,7 @@ func TestFollowWaitsForTheDisk(t *testing.T) {
 			got <- rec
 			failed <- err
 		}()
-		question := <-questions
+		question := asked(t, questions)
 		if len(got) > 0 {
 			t.Error("a commit is given before the disk is known to have it")
 		}
@@ -83,14 +84,33 @@ func TestFollowGivesNothingThatTheDiskMayNotHave(t *testing.T) {
 	}
 	f.mustRead(t, 1)
 	putBatch(t, nc, "b", 3)
+	broken := make(chan struct{})
 	go func() {
 		<-questions
 		f.store.reads.pipes[0].broken()
+		close(broken)
 		if err := (<-questions).Respond(nil); err != nil {
 			t.Error(err)
 		}
 	}()
 	for seq := uint64(2); seq <= 4; seq++ {
 		f.mustRead(t, seq)
+		select {
+		case <-broken:
+		default:
+			t.Fatal("nothing was asked")
+		}
+	}
+}
+
+// asked gives the next question.
+func asked(t *testing.T, questions chan *nats.Msg) *nats.Msg {
+	t.Helper()
+	select {
+	case m := <-questions:
+		return m
+	case <-time.After(patience):
+		t.Fatal("nothing is asked")
+		panic("unreachable")
 	}
 }
