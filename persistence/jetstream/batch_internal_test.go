@@ -88,6 +88,13 @@ func (g *gathered) take(batch []*nats.Msg) {
 
 func (g *gathered) ref(i int) holdfast.Ref { return holdfast.Ref{Type: "account", ID: strconv.Itoa(i)} }
 
+// at is where the commit of number i is stored.
+func (g *gathered) at(i int) uint64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.stored[string(g.context)+".log.0.account."+strconv.Itoa(i)].seq
+}
+
 // append has some append, of which the first go alone and stay without an answer.
 func (g *gathered) append(n int) []chan result {
 	g.t.Helper()
@@ -127,10 +134,12 @@ func TestBatchHeaders(t *testing.T) {
 	results := g.append(worthwhile + n)
 	g.release()
 	for i, r := range results {
-		if r := g.end(r); r.err != nil || r.head.Position.Sequence() != g.stored[string(g.context)+".log.0.account."+strconv.Itoa(i)].seq {
+		if r := g.end(r); r.err != nil || r.head.Position.Sequence() != g.at(i) {
 			t.Errorf("number %d hears %+v", i, r)
 		}
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	for i, m := range batch {
 		want := nats.Header{
 			"Nats-Msg-Id": {fmt.Sprintf("id-%d", worthwhile+i+1)}, "Nats-Expected-Last-Subject-Sequence": {"0"},
@@ -162,6 +171,7 @@ func TestBatchRefused(t *testing.T) {
 					t.Errorf("number %d hears %v", i, r.err)
 				}
 			}
+			g.mu.Lock()
 			seen := map[string]int{}
 			for _, subject := range g.alone {
 				if seen[subject]++; seen[subject] > 1 {
@@ -171,7 +181,6 @@ func TestBatchRefused(t *testing.T) {
 			if s := g.store.Stats(); s.Parted != 1 || s.Batches != 0 || len(g.alone) != worthwhile+n {
 				t.Errorf("stats are %+v, and %d came alone", s, len(g.alone))
 			}
-			g.mu.Lock()
 			size := 0
 			g.hold, g.stored = true, map[string]stored{}
 			g.answer = func(b []*nats.Msg) {
@@ -187,6 +196,8 @@ func TestBatchRefused(t *testing.T) {
 			for _, r := range results {
 				g.end(r)
 			}
+			g.mu.Lock()
+			defer g.mu.Unlock()
 			if size != next {
 				t.Errorf("the next batch has %d, want %d", size, next)
 			}
@@ -218,8 +229,8 @@ func TestBatchOddAnswers(t *testing.T) {
 				if i >= worthwhile && !there && !errors.Is(r.err, holdfast.ErrUncertain) || (there || i < worthwhile) && r.err != nil {
 					t.Errorf("answer %q, in the log: %t: number %d hears %v", text, there, i, r.err)
 				}
-				if seq := g.stored[string(g.context)+".log.0.account."+strconv.Itoa(i)].seq; r.err == nil && r.head.Position.Sequence() != seq {
-					t.Errorf("answer %q: number %d is said to be at %s, and is at %d", text, i, r.head.Position, seq)
+				if r.err == nil && r.head.Position.Sequence() != g.at(i) {
+					t.Errorf("answer %q: number %d is said to be at %s, and is at %d", text, i, r.head.Position, g.at(i))
 				}
 			}
 			if s := g.store.Stats(); s.Settled != n || s.Batches != 0 {
@@ -240,6 +251,8 @@ func TestBatchWithoutStream(t *testing.T) {
 			t.Errorf("number %d hears %v", i, r.err)
 		}
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if len(g.alone) != worthwhile {
 		t.Errorf("%d came alone", len(g.alone))
 	}
