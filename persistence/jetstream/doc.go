@@ -17,7 +17,7 @@
 //
 // A single server that fsyncs each message writes one after the other. There
 // ([Config.SyncAlways]) commits of other aggregates gather while some are being written,
-// and go out as one atomic batch, which costs two fsyncs. Each still has its id and its
+// and go out as one atomic batch, which costs a few fsyncs. Each still has its id and its
 // expectation, and hears its own answer: when one of a batch is refused all go out again,
 // alone, and of a batch without an answer each is settled as above.
 //
