@@ -63,6 +63,10 @@ type Config struct {
 	// from outside. What concerns the embedded server (Data, Listen, ClientUser,
 	// ClientPassword, RelaxedSync, Cluster, ClusterSecret) must then be empty.
 	NATS, Credentials string
+	// NATSSyncAlways says that it does, so that commits of several aggregates are stored
+	// together where each would cost it an fsync: with one replica. Of the embedded server
+	// that is known.
+	NATSSyncAlways bool
 
 	// Cluster are all nodes, this one included, when their embedded servers form a
 	// JetStream cluster: three or another odd number, the same on all of them. The majority
@@ -192,6 +196,9 @@ func (c Config) validatePlace() error {
 		if c.Credentials != "" {
 			return &ConfigError{Field: "Credentials", Other: "NATS", Problem: "credentials are for an external NATS server: name it, or leave them out"}
 		}
+		if c.NATSSyncAlways {
+			return &ConfigError{Field: "NATSSyncAlways", Other: "NATS", Problem: "it tells of an external NATS server: name it, or leave it out"}
+		}
 		return nil
 	}
 	if _, err := redact(c.NATS); err != nil {
@@ -282,6 +289,15 @@ func (c Config) validatePeers() error {
 		}
 	}
 	return nil
+}
+
+// syncsEach reports whether each message of the log costs an fsync of its own: the servers of
+// a cluster sync as a group.
+func (c Config) syncsEach() bool {
+	if c.NATS != "" {
+		return c.NATSSyncAlways
+	}
+	return !c.RelaxedSync && len(c.Cluster) == 0
 }
 
 // serverConfig is what the embedded server is started with, and secure what its routes are.

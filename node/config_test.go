@@ -76,6 +76,9 @@ func TestValidate(t *testing.T) {
 	if err := (node.Config{}).Validate(); !errors.As(err, &wrong) || wrong.Field != "Types" {
 		t.Errorf("without types: %v", err)
 	}
+	if err := (node.Config{Types: domain.Types, NATSSyncAlways: true}).Validate(); !errors.As(err, &wrong) || wrong.Field != "NATSSyncAlways" {
+		t.Errorf("what is said of an external server without one: %v", err)
+	}
 	if err := (node.Config{Types: domain.Types, NATS: "nats://one", RelaxedSync: true}).Validate(); !errors.As(err, &wrong) || wrong.Field != "RelaxedSync" {
 		t.Errorf("an external server that is told not to fsync: %v", err)
 	}

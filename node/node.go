@@ -85,7 +85,7 @@ func (n *Node) run(ctx context.Context) error {
 	}
 	n.store, err = jetstream.Open(ctx, jetstream.Config{
 		Context: name, Partitions: uint32(c.Partitions), Replicas: c.Replicas,
-		Publish: conns.publish, Read: conns.read, Logger: c.Log,
+		Publish: conns.publish, Read: conns.read, Logger: c.Log, SyncAlways: c.syncsEach(),
 	})
 	if err != nil {
 		return fmt.Errorf("open the log of %s: %w", name, err)
@@ -191,7 +191,10 @@ func (n *Node) reach(ctx context.Context) error {
 	if n.config.NATS == "" {
 		return n.startServer(ctx)
 	}
-	n.config.Log.Warn("whether the external NATS server fsyncs before it answers cannot be checked: set sync_interval: always on it", "nats", n.ClientURL())
+	if n.config.NATSSyncAlways {
+		return nil
+	}
+	n.config.Log.Warn("whether the external NATS server fsyncs before it answers cannot be checked: set sync_interval: always on it, and say so with --nats-sync-always", "nats", n.ClientURL())
 	return nil
 }
 

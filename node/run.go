@@ -81,6 +81,7 @@ func runCommand(d Domain, cfg cli.Config) *cobra.Command {
 	}
 	fs := cmd.Flags()
 	bindStore(fs, &c)
+	fs.BoolVar(&c.NATSSyncAlways, "nats-sync-always", false, "the server of --nats fsyncs each message before it answers (sync_interval: always): commits are then stored together where that is quicker")
 	fs.StringVar(&c.Listen, "listen", "", "`host:port` at which the embedded server listens for clients; port 0 takes a free one")
 	showDefault(fs, "listen", defaultListen)
 	fs.StringVar(&c.ClientUser, "client-user", "", "`name` that clients must log in with; needed when --listen can be reached from other machines")
@@ -135,7 +136,7 @@ func showDefault(fs *pflag.FlagSet, name, value string) { fs.Lookup(name).DefVal
 
 // flagOf says which flag sets a field of the [Config].
 var flagOf = map[string]string{
-	"Context": "--context", "Data": "--data", "NATS": "--nats", "Credentials": "--credentials",
+	"Context": "--context", "Data": "--data", "NATS": "--nats", "Credentials": "--credentials", "NATSSyncAlways": "--nats-sync-always",
 	"Database": "--database", "Listen": "--listen", "ClientUser": "--client-user", "ClientPassword": "--client-password",
 	"Cluster": "--cluster", "ClusterSecret": "--cluster-secret",
 	"Name": "--name", "PeerListen": "--peer-listen", "PeerAdvertise": "--peer-advertise",

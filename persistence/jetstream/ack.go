@@ -17,27 +17,40 @@ func (p *partition) parseAck(m *nats.Msg) (uint64, error) {
 	if seq, ok := p.parsePlainAck(m.Data); ok {
 		return seq, nil
 	}
+	a, err := p.parseFullAck(m)
+	return a.Seq, err
+}
+
+// An ack is what the server says of what it has stored: of a batch, where its last message is.
+type ack struct {
+	Stream string `json:"stream"`
+	Seq    uint64 `json:"seq"`
+	Batch  string `json:"batch"`
+	Count  uint64 `json:"count"`
+}
+
+// parseFullAck is parseAck for whatever a server sends.
+func (p *partition) parseFullAck(m *nats.Msg) (ack, error) {
 	if len(m.Data) == 0 {
 		if status := m.Header.Get("Status"); status == "503" {
-			return 0, errNoStream
+			return ack{}, errNoStream
 		}
-		return 0, errOdd
+		return ack{}, errOdd
 	}
 	var r struct {
-		Error  *apiError `json:"error"`
-		Stream string    `json:"stream"`
-		Seq    uint64    `json:"seq"`
+		ack
+		Error *apiError `json:"error"`
 	}
 	if err := json.Unmarshal(m.Data, &r); err != nil {
-		return 0, fmt.Errorf("%w: %w", errOdd, err)
+		return ack{}, fmt.Errorf("%w: %w", errOdd, err)
 	}
 	switch {
 	case r.Error != nil:
-		return 0, r.Error
+		return ack{}, r.Error
 	case r.Stream != p.stream || r.Seq == 0:
-		return 0, fmt.Errorf("%w: stream %q took it at %d", errOdd, r.Stream, r.Seq)
+		return ack{}, fmt.Errorf("%w: stream %q took it at %d", errOdd, r.Stream, r.Seq)
 	}
-	return r.Seq, nil
+	return r.ack, nil
 }
 
 // parsePlainAck reads {"stream":"<ours>","seq":<n>}, which is all that a healthy server

@@ -15,7 +15,7 @@ import (
 const (
 	headerExpected = "Nats-Expected-Last-Subject-Sequence"
 	// headroom is what a commit's message takes beside its changes: at most some 450
-	// bytes of its own fields, with a full trail, and 130 of headers.
+	// bytes of its own fields, with a full trail, and 230 of headers.
 	headroom = 1 << 10
 	// maxLimit caps Limit where the server would take more than is good for it.
 	maxLimit = 8 << 20
@@ -35,6 +35,7 @@ type pending struct {
 	races  int // how often it was sent again because another write was under way
 	unled  wait
 	done   func(persistence.Head, error)
+	born   uint64 // the tick at which the coalescer got it, if there is one
 }
 
 var _ caller = (*pending)(nil)
@@ -47,6 +48,10 @@ func (s *Store) Append(ref holdfast.Ref, after persistence.Head, changes []*mess
 		return
 	}
 	p.done = done
+	if c := p.a.partition.coalescer; c != nil {
+		c.append(p)
+		return
+	}
 	if err := s.publishCommit(p); err != nil {
 		done(after, err)
 	}
@@ -78,17 +83,27 @@ type message struct {
 	id, expected [1]string
 }
 
-var messagePool = sync.Pool{New: func() any {
+var messagePool = sync.Pool{New: func() any { return newMessage() }}
+
+func newMessage() *message {
 	m := new(message)
 	m.Header = nats.Header{messages.HeaderID: m.id[:], headerExpected: m.expected[:]}
 	return m
-}}
+}
 
-func (s *Store) publishCommit(p *pending) error {
-	m := messagePool.Get().(*message)
+// carry has m be that of an append.
+func (m *message) carry(p *pending) {
 	m.Subject, m.Data = p.a.subject, p.commit.Body
 	m.id[0], m.expected[0] = p.commit.Id, strconv.FormatUint(p.after.Position.Sequence(), 10)
-	err := s.publish.send(&m.Msg, p)
+}
+
+func (s *Store) publishCommit(p *pending) error { return s.publishFor(p, p) }
+
+// publishFor has another one hear the answer.
+func (s *Store) publishFor(p *pending, hears caller) error {
+	m := messagePool.Get().(*message)
+	m.carry(p)
+	err := s.publish.send(&m.Msg, hears)
 	m.Data = nil
 	messagePool.Put(m)
 	switch {

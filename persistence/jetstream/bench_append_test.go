@@ -82,7 +82,7 @@ func BenchmarkAppendOne(b *testing.B) {
 
 func benchAppendOne(b *testing.B, relaxed bool) {
 	s := startServers(b, 1, func(c *natsd.Config) { c.RelaxedSync = relaxed })
-	store := s.open(b, jetstream.Config{Context: "one"})
+	store := s.open(b, jetstream.Config{Context: "one", SyncAlways: !relaxed})
 	js, err := natsjs.New(s.connect(b, 0))
 	if err != nil {
 		b.Fatal(err)

@@ -48,6 +48,10 @@ type Config struct {
 	// after the other, so with several it uses several cores, and a slow read does not
 	// hold up all others. Publish must not be among them, for that reason.
 	Read []*nats.Conn
+	// SyncAlways says that the server acknowledges only what its disk has. On a stream with
+	// one replica, where it then writes one message after the other, commits of several
+	// aggregates are gathered while others are being written, and stored together.
+	SyncAlways bool
 	// AppendTimeout is how long an append or the saving of a snapshot may stay without
 	// an answer until it is looked up in the log, and how long that may take. Default 5 s.
 	AppendTimeout time.Duration

@@ -15,6 +15,12 @@
 // the commit is settled by reading: the aggregate's next commit after the expected one
 // is ours, somebody else's, or not there.
 //
+// A single server that fsyncs each message writes one after the other. There
+// ([Config.SyncAlways]) commits of other aggregates gather while some are being written,
+// and go out as one atomic batch, which costs a few fsyncs. Each still has its id and its
+// expectation, and hears its own answer: when one of a batch is refused all go out again,
+// alone, and of a batch without an answer each is settled as above.
+//
 // # Reading
 //
 // Nothing on this path searches: the last message of a subject is found by the
@@ -33,7 +39,7 @@
 // # Following
 //
 // A follower has a consumer, too, to which the server gives a commit as soon as it has
-// stored it. It is made anew, after the last record that was given, when it or the
+// stored it. Of a batch that is before the disk has it, so the follower waits for that. It is made anew, after the last record that was given, when it or the
 // connection to it has gone, when messages are missing, and when it stands still while the
 // log grows. Sequences have no gaps, so a record that is left out is seen, by the next one or
 // by the consumer's heartbeat, and asked of the leader and then of any replica; what nobody

@@ -63,6 +63,9 @@ func (s *Store) elected(on *partition) {
 // ticked is called after every tick.
 func (s *Store) ticked(now uint64) {
 	for _, p := range s.partitions {
+		if p.coalescer != nil {
+			p.coalescer.tick(now)
+		}
 		if now <= p.settled.Load() {
 			s.askAnew(p, 2) // at the first tick after it was sent, it may just have been
 		}

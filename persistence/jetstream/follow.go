@@ -50,7 +50,8 @@ func (s *Store) Follow(ctx context.Context, after holdfast.Position, each func(p
 
 // A follower reads one partition as it grows, from any replica, since none has what may yet
 // be lost: a server stores what it is told to when a majority has written it down, or alone,
-// when it has done so itself; and its consumers read what it has stored. But one may have
+// when it has done so itself; and its consumers read what it has stored. (Of a batch they read
+// more, for which the reader waits.) But one may have
 // stopped where others go on, and its disk may have lost a record, which its consumers pass
 // over without a word. So the follower gives nothing but what comes next. When a consumer
 // does not give it, the follower goes to another one, where the leader is, and then asks for

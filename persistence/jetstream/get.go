@@ -51,6 +51,7 @@ type partition struct {
 	info       string
 	replicated bool
 	ack        string        // how the acknowledgement of a publish begins
+	coalescer  *coalescer    // nil: each append goes out at once, alone
 	settled    atomic.Uint64 // the tick from which its last election is over
 	last       atomic.Uint64 // the highest that was said to be its last sequence
 }

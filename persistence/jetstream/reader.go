@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/holdfast-run/holdfast"
@@ -38,6 +39,7 @@ type reader struct {
 	behind  bool   // that was not to the end
 	whole   bool   // it was, when the consumer was made
 	quiet   bool   // nothing has come for a moment
+	kept    uint64 // up to here the disk is known to have it
 }
 
 // read gives the next record; none when there is no more up to the end. Whenever nothing
@@ -114,6 +116,9 @@ func (r *reader) ended(ctx context.Context) (bool, error) {
 // receive waits for the next record, for so long.
 func (r *reader) receive(ctx context.Context, quiet time.Duration) (persistence.Record, error) {
 	m, meta, err := r.pull.next(ctx, quiet)
+	if err == nil && meta.Sequence.Stream > r.kept && m.Header.Get(headerBatch) != "" {
+		err = r.keep(ctx, meta)
+	}
 	if err != nil {
 		return persistence.Record{}, err
 	}
@@ -122,6 +127,19 @@ func (r *reader) receive(ctx context.Context, quiet time.Duration) (persistence.
 		Position: holdfast.NewPosition(r.partition.number, meta.Sequence.Stream),
 		Subject:  m.Subject, Body: m.Data, Time: meta.Timestamp,
 	}, nil
+}
+
+// keep returns when the disk has a commit of a batch. A server that is alone shows those of a
+// batch to consumers one by one, and fsyncs them in the end; a question for one of them it
+// answers after that.
+func (r *reader) keep(ctx context.Context, meta *nats.MsgMetadata) error {
+	if !r.partition.replicated {
+		if _, err := r.store.reads.one(ctx, r.partition.directAt(meta.Sequence.Stream)); err != nil {
+			return err
+		}
+	}
+	r.kept = meta.Sequence.Stream + meta.NumPending // it had so much by then
+	return nil
 }
 
 // begin has the reader read what its replica has of what the leader has now.

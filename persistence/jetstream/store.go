@@ -67,6 +67,13 @@ func (s *Store) start(cfg Config) error {
 		}
 		s.reads.pipes = append(s.reads.pipes, p)
 	}
+	if cfg.SyncAlways {
+		for _, p := range s.partitions {
+			if !p.replicated { // among several servers the leader gathers by itself
+				p.coalescer = newCoalescer(s)
+			}
+		}
+	}
 	s.clock = newClock()
 	if err := s.followElections(cfg.Read[0]); err != nil {
 		s.closePipes()
@@ -78,8 +85,8 @@ func (s *Store) start(cfg Config) error {
 }
 
 // Close ends the store and waits until all callers have been told: appends that are
-// under way are ErrUncertain, whatever comes later is ErrUnavailable. The connections
-// stay open. Calling it again does no more than wait.
+// under way are ErrUncertain, those that have not been sent and whatever comes later are
+// ErrUnavailable. The connections stay open. Calling it again does no more than wait.
 func (s *Store) Close() {
 	s.closing.Do(func() {
 		// In this order nobody begins to settle an append after the wait for that.
@@ -89,6 +96,11 @@ func (s *Store) Close() {
 			_ = s.elections.Unsubscribe() // unless its connection has been closed
 		}
 		s.closePipes()
+		for _, p := range s.partitions {
+			if p.coalescer != nil {
+				p.coalescer.close()
+			}
+		}
 		s.settling.Wait()
 	})
 }

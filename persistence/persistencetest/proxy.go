@@ -17,6 +17,7 @@ type Proxy struct {
 	mu    sync.Mutex
 	mode  mode
 	held  []byte      // of requests
+	left  int         // bytes of requests that pass before the line breaks
 	pair  [2]net.Conn // client, server
 	ended bool
 }
@@ -28,6 +29,7 @@ const (
 	loseAnswers
 	loseRequests
 	holdRequests
+	cutRequests
 )
 
 var _ Line = (*Proxy)(nil)
@@ -108,6 +110,12 @@ func (p *Proxy) carry(to io.Writer, b []byte, requests bool) error {
 	case requests && p.mode == holdRequests:
 		p.held = append(p.held, b...)
 		return nil
+	case requests && p.mode == cutRequests:
+		b = b[:min(len(b), p.left)]
+		if p.left -= len(b); p.left == 0 {
+			_, _ = to.Write(b) // it breaks in any case
+			return net.ErrClosed
+		}
 	}
 	_, err := to.Write(b)
 	return err
@@ -124,6 +132,13 @@ func (p *Proxy) LoseAnswers() { p.set(loseAnswers) }
 
 // LoseRequests implements [Line].
 func (p *Proxy) LoseRequests() { p.set(loseRequests) }
+
+// CutRequests has the line break when so many bytes more of requests have passed.
+func (p *Proxy) CutRequests(bytes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mode, p.left = cutRequests, bytes
+}
 
 // HoldRequests implements [Line].
 func (p *Proxy) HoldRequests() { p.set(holdRequests) }
