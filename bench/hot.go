@@ -1,0 +1,9 @@
+package bench
+
+// hot has 64 callers of one account. The raw engine takes one publish at a time on a subject
+// that is guarded; Holdfast records together what waits together.
+type hot struct{ deposits }
+
+func newHot(o options) workload {
+	return &hot{deposits{accounts: 1, callers: o.atMost(64), pick: among(1), earlier: fullTrail}}
+}
