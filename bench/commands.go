@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,8 +17,9 @@ import (
 // publishes of as many bytes to as many subjects, with the same expectation. An account is
 // opened before it is measured.
 type deposits struct {
-	accounts, callers int
-	pick              picker[string]
+	ids     []string // of the accounts
+	callers []int    // of each part
+	pick    picker[string]
 	// earlier is about how many commits an account has when it is paid into: a commit names
 	// its last 33, which makes it longer.
 	earlier int
@@ -33,20 +35,30 @@ const fullTrail = 40
 func account(id string) holdfast.Ref { return holdfast.Ref{Type: "account", ID: id} }
 
 // prepare implements workload.
-func (w *deposits) prepare(ctx context.Context, s *stage) (sides, error) {
+func (w *deposits) prepare(ctx context.Context, s *stage) ([]part, error) {
 	w.stage = s
 	size, err := s.commitSize(ctx, w.earlier)
 	if err != nil {
-		return sides{}, err
+		return nil, err
 	}
 	if err := w.openAll(ctx); err != nil {
-		return sides{}, err
+		return nil, err
 	}
 	if w.plain, err = newPlain(ctx, s, size, 2); err != nil {
-		return sides{}, err
+		return nil, err
 	}
-	raw, err := w.plain.publishers(w.callers, subjects(w.pick, w.plain.subjectOf))
-	return sides{ours: w.turn, raw: raw}, err
+	var parts []part
+	for _, n := range w.callers {
+		p := part{ours: w.turn(n)}
+		if len(w.callers) > 1 {
+			p.name = strconv.Itoa(n)
+		}
+		if p.raw, err = w.plain.publishers(n, subjects(w.pick, w.plain.subjectOf)); err != nil {
+			return nil, err
+		}
+		parts = append(parts, p)
+	}
+	return parts, nil
 }
 
 // openAll opens the accounts.
@@ -67,7 +79,7 @@ func (w *deposits) openAll(ctx context.Context) error {
 			}
 		})
 	}
-	for _, id := range idsOf(w.accounts) {
+	for _, id := range w.ids {
 		w.answered.Store(id, new(atomic.Int64))
 		ids <- id
 	}
@@ -79,16 +91,24 @@ func (w *deposits) openAll(ctx context.Context) error {
 	return nil
 }
 
-func (w *deposits) turn(ctx context.Context, d time.Duration) (report.Sample, error) {
+// turn has so many callers send commands to the first node.
+func (w *deposits) turn(callers int) turn {
 	sender := w.stage.members[0]
-	return crowd[string]{w.callers, w.pick}.run(ctx, d, "holdfast", func(id string) error {
-		if _, err := sender.Send(context.WithoutCancel(ctx), account(id), &bankpb.Deposit{Amount: 1}); err != nil {
-			return fmt.Errorf("pay into the account %s: %w", id, err)
-		}
-		n, _ := w.answered.Load(id)
-		n.(*atomic.Int64).Add(1)
-		return nil
-	})
+	return func(ctx context.Context, d time.Duration) (report.Sample, error) {
+		return crowd[string]{callers, w.pick}.run(ctx, d, "holdfast", func(_ int, id string) error {
+			if _, err := sender.Send(context.WithoutCancel(ctx), account(id), &bankpb.Deposit{Amount: 1}); err != nil {
+				return fmt.Errorf("pay into the account %s: %w", id, err)
+			}
+			w.count(id)
+			return nil
+		})
+	}
+}
+
+// count notes that a deposit was answered.
+func (w *deposits) count(id string) {
+	n, _ := w.answered.Load(id)
+	n.(*atomic.Int64).Add(1)
 }
 
 // verify implements workload.

@@ -26,17 +26,17 @@ type create struct {
 func newCreate(o options) workload { return &create{callers: o.atMost(64)} }
 
 // prepare implements workload.
-func (w *create) prepare(ctx context.Context, s *stage) (sides, error) {
+func (w *create) prepare(ctx context.Context, s *stage) ([]part, error) {
 	w.stage = s
 	size, err := s.commitSize(ctx, 0)
 	if err != nil {
-		return sides{}, err
+		return nil, err
 	}
 	if w.plain, err = newPlain(ctx, s, size, 2); err != nil {
-		return sides{}, err
+		return nil, err
 	}
 	raw, err := w.plain.publishers(w.callers, subjects(w.pick, fresh))
-	return sides{ours: w.turn, raw: raw}, err
+	return []part{{ours: w.turn, raw: raw}}, err
 }
 
 // pick gives ids that nobody has had.
@@ -46,7 +46,7 @@ func (w *create) pick(*rand.Rand) func() string {
 
 func (w *create) turn(ctx context.Context, d time.Duration) (report.Sample, error) {
 	sender := w.stage.members[0]
-	return crowd[string]{w.callers, w.pick}.run(ctx, d, "holdfast", func(id string) error {
+	return crowd[string]{w.callers, w.pick}.run(ctx, d, "holdfast", func(_ int, id string) error {
 		if _, err := sender.Send(context.WithoutCancel(ctx), account(id), &bankpb.OpenAccount{Owner: "ada"}); err != nil {
 			return fmt.Errorf("open the account %s: %w", id, err)
 		}

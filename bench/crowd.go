@@ -23,7 +23,7 @@ type crowd[T any] struct {
 }
 
 // run has the crowd call op until d is over.
-func (c crowd[T]) run(ctx context.Context, d time.Duration, by string, op func(T) error) (report.Sample, error) {
+func (c crowd[T]) run(ctx context.Context, d time.Duration, by string, op func(caller int, about T) error) (report.Sample, error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	times := make([][]time.Duration, c.callers)
@@ -34,7 +34,7 @@ func (c crowd[T]) run(ctx context.Context, d time.Duration, by string, op func(T
 		next := c.pick(dice(i))
 		all.Go(func() {
 			for before := time.Now(); before.Before(end) && ctx.Err() == nil; {
-				if err := op(next()); err != nil {
+				if err := op(i, next()); err != nil {
 					fail(&failure{err})
 					return
 				}
@@ -69,20 +69,18 @@ func failed(ctx context.Context) error {
 	return nil
 }
 
-// among picks each of n aggregates as often as the others.
-func among(n int) picker[string] {
-	ids := idsOf(n)
+// evenly picks each aggregate as often as the others.
+func evenly(ids []string) picker[string] {
 	return func(dice *rand.Rand) func() string {
-		return func() string { return ids[dice.IntN(n)] }
+		return func() string { return ids[dice.IntN(len(ids))] }
 	}
 }
 
-// unevenly picks few of n aggregates often, and many seldom.
-func unevenly(n int) picker[string] {
+// unevenly picks few of the aggregates often, and many seldom.
+func unevenly(ids []string) picker[string] {
 	const exponent = 1.1
-	ids := idsOf(n)
 	return func(dice *rand.Rand) func() string {
-		z := rand.NewZipf(dice, exponent, 1, uint64(n-1))
+		z := rand.NewZipf(dice, exponent, 1, uint64(len(ids)-1))
 		return func() string { return ids[z.Uint64()] }
 	}
 }

@@ -4,6 +4,6 @@ package bench
 type flood struct{ deposits }
 
 func newFlood(o options) workload {
-	n := o.atMost(10_000)
-	return &flood{deposits{accounts: n, callers: o.atMost(4000), pick: among(n), earlier: 4}}
+	ids := idsOf(o.atMost(10_000))
+	return &flood{deposits{ids: ids, callers: []int{o.atMost(4000)}, pick: evenly(ids), earlier: 4}}
 }

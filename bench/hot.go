@@ -5,5 +5,6 @@ package bench
 type hot struct{ deposits }
 
 func newHot(o options) workload {
-	return &hot{deposits{accounts: 1, callers: o.atMost(64), pick: among(1), earlier: fullTrail}}
+	ids := idsOf(1)
+	return &hot{deposits{ids: ids, callers: []int{o.atMost(64)}, pick: evenly(ids), earlier: fullTrail}}
 }

@@ -4,10 +4,10 @@ package bench
 type many struct{ deposits }
 
 func newMany(o options) workload {
-	n := o.atMost(1000)
-	pick := among(n)
+	ids := idsOf(o.atMost(1000))
+	pick := evenly(ids)
 	if o.zipf {
-		pick = unevenly(n)
+		pick = unevenly(ids)
 	}
-	return &many{deposits{accounts: n, callers: o.atMost(64), pick: pick, earlier: fullTrail}}
+	return &many{deposits{ids: ids, callers: []int{o.atMost(64)}, pick: pick, earlier: fullTrail}}
 }

@@ -21,7 +21,7 @@ func (p *plain) synchronous(nc *nats.Conn, callers int, pick picker[*subject]) (
 		return nil, err
 	}
 	return func(ctx context.Context, d time.Duration) (report.Sample, error) {
-		return crowd[*subject]{callers, pick}.run(ctx, d, "nats.go", func(s *subject) error { return p.publishSync(js, s) })
+		return crowd[*subject]{callers, pick}.run(ctx, d, "nats.go", func(_ int, s *subject) error { return p.publishSync(js, s) })
 	}, nil
 }
 

@@ -4,5 +4,6 @@ package bench
 type oneCaller struct{ deposits }
 
 func newOneCaller(options) workload {
-	return &oneCaller{deposits{accounts: 1, callers: 1, pick: among(1), earlier: fullTrail}}
+	ids := idsOf(1)
+	return &oneCaller{deposits{ids: ids, callers: []int{1}, pick: evenly(ids), earlier: fullTrail}}
 }

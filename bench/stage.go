@@ -56,6 +56,7 @@ type stage struct {
 	conns   []*nats.Conn
 	stores  []*jetstream.Store
 	members []*cluster.Member
+	stops   []func(context.Context) error // what a workload has started, to be stopped first
 }
 
 // newStage starts servers and so many members. The caller closes it.
@@ -99,7 +100,7 @@ func (s *stage) join(ctx context.Context, i int, host actors.Config) error {
 	host.Context, host.Store, host.Log = contextName, store, slog.New(slog.DiscardHandler)
 	host.Types = []holdfast.Definition{bank.Account}
 	member, err := cluster.Start(ctx, cluster.Config{
-		Host: host, Conn: dialled[1], Replicas: s.mode.replicas(), Name: fmt.Sprintf("n%d", i+1),
+		Host: host, Conn: dialled[1], Replicas: s.mode.replicas(), Name: memberName(i),
 	})
 	if err != nil {
 		return err
@@ -107,6 +108,9 @@ func (s *stage) join(ctx context.Context, i int, host actors.Config) error {
 	s.members = append(s.members, member)
 	return nil
 }
+
+// memberName is what a member is called, in their order.
+func memberName(i int) string { return fmt.Sprintf("n%d", i+1) }
 
 // dials connects to one of the servers so many times.
 func (s *stage) dials(server, times int) ([]*nats.Conn, error) {
@@ -130,6 +134,9 @@ func (s *stage) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	var errs []error
+	for _, stop := range s.stops {
+		errs = append(errs, stop(ctx))
+	}
 	for _, m := range s.members {
 		errs = append(errs, m.Stop(ctx))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-run/holdfast/actors"
@@ -69,13 +70,11 @@ func run(ctx context.Context, o options) (report.Document, error) {
 			if ended(ctx) {
 				break
 			}
-			r, err := runOne(ctx, o, m, k)
+			results, err := runOne(ctx, o, m, k)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("%s, %s: %w", k.name, m.name, err))
 			}
-			if r.Rounds > 0 {
-				d.Results = append(d.Results, r)
-			}
+			d.Results = append(d.Results, results...)
 		}
 	}
 	if ended(ctx) {
@@ -86,65 +85,81 @@ func run(ctx context.Context, o options) (report.Document, error) {
 }
 
 // runOne runs one workload in one mode. Rounds that were completed before ctx ended count, and
-// what they did is verified. The result is not to be believed when there is an error.
-func runOne(ctx context.Context, o options, m mode, k kind) (r report.Result, err error) {
-	o.told("%s, %s: starting", k.name, m.name)
-	s, err := newStage(ctx, m, o.dir, max(k.members, 1), actors.Config{MaxActive: maxActive})
+// what they did is verified. There are no results when there is an error.
+func runOne(ctx context.Context, o options, m mode, k kind) (results []report.Result, err error) {
+	name := fmt.Sprintf("%s, %s", k.name, m.name)
+	o.told("%s: starting", name)
+	s, err := newStage(ctx, m, o.dir, max(k.members, 1), actors.Config{MaxActive: maxActive, Idle: k.idle})
 	if err != nil {
-		if ended(ctx) {
-			return r, nil // which is told at the end
-		}
-		return r, err
+		return nil, unlessEnded(ctx, err)
 	}
 	defer func() {
 		if err = errors.Join(err, s.close()); err != nil {
-			r = report.Result{}
+			results = nil
 		}
 		debug.FreeOSMemory() // so that the next one does not find what this one had
 	}()
 	w := k.make(o)
-	what, err := w.prepare(ctx, s)
+	parts, err := w.prepare(ctx, s)
 	if err != nil {
-		if ended(ctx) {
-			return r, nil
+		return nil, unlessEnded(ctx, fmt.Errorf("prepare: %w", err))
+	}
+	for _, p := range parts {
+		rounds, err := runRounds(ctx, o, strings.TrimSpace(name+" "+p.name), o.each(k), p)
+		if err != nil {
+			return nil, err
 		}
-		return r, fmt.Errorf("prepare: %w", err)
+		if len(rounds) == 0 {
+			continue
+		}
+		r := report.Summarise(rounds, k.judged...)
+		r.Workload, r.Mode, r.Unit = strings.TrimSpace(k.name+" "+p.name), m.name, k.unit
+		if o.zipf && k.zipf {
+			r.Workload += " zipf"
+		}
+		r.Heap, r.Memory = memory()
+		results = append(results, r)
 	}
-	rounds, err := runRounds(ctx, o, m, k, what)
-	if err != nil || len(rounds) == 0 {
-		return r, err
+	if len(results) == 0 {
+		return nil, nil
 	}
-	r = report.Summarise(rounds, k.judged...)
-	r.Workload, r.Mode, r.Unit = k.name, m.name, k.unit
-	if o.zipf && k.zipf {
-		r.Workload += " (zipf)"
+	o.told("%s: verifying", name)
+	verified, err := w.verify(context.WithoutCancel(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("what was answered and what is in the store differ: %w", err)
 	}
-	r.Heap, r.Memory = memory()
-	o.told("%s, %s: verifying", k.name, m.name)
-	if r.Verified, err = w.verify(context.WithoutCancel(ctx)); err != nil {
-		return r, fmt.Errorf("what was answered and what is in the store differ: %w", err)
+	for i := range results {
+		results[i].Verified = verified
 	}
-	return r, nil
+	return results, nil
+}
+
+// unlessEnded is nil when ctx has ended, which is told elsewhere.
+func unlessEnded(ctx context.Context, err error) error {
+	if ended(ctx) {
+		return nil
+	}
+	return err
 }
 
 // runRounds has all sides take turns, each round in another order. The first round warms up and
 // does not count.
-func runRounds(ctx context.Context, o options, m mode, k kind, what sides) ([]report.Round, error) {
-	turns := append(slices.Clone(what.raw), what.ours) // ours is the last one
+func runRounds(ctx context.Context, o options, name string, per time.Duration, p part) ([]report.Round, error) {
+	turns := append(slices.Clone(p.raw), p.ours) // ours is the last one
 	samples := make([]report.Sample, len(turns))
 	var rounds []report.Round
 	for round := range 1 + o.rounds {
-		per := o.each(k)
+		d := per
 		if round == 0 {
-			o.told("%s, %s: warming up", k.name, m.name)
-			per = min(per, warmUp)
+			o.told("%s: warming up", name)
+			d = min(per, warmUp)
 		} else {
-			o.told("%s, %s: round %d of %d", k.name, m.name, round, o.rounds)
+			o.told("%s: round %d of %d", name, round, o.rounds)
 		}
 		for i := range turns {
 			at := (i + round) % len(turns)
 			var err error
-			if samples[at], err = measured(ctx, turns[at], per); err != nil {
+			if samples[at], err = measured(ctx, turns[at], d); err != nil {
 				return nil, err
 			}
 		}

@@ -12,8 +12,8 @@ import (
 // A workload is one kind of load. It is used once: prepared on a stage of its own, then its
 // sides take turns, then it is verified.
 type workload interface {
-	// prepare readies the stage, and gives what is to be measured.
-	prepare(ctx context.Context, s *stage) (sides, error)
+	// prepare readies the stage, and gives what is to be measured, one part after the other.
+	prepare(ctx context.Context, s *stage) ([]part, error)
 	// verify finds in the store what was answered, and says what that was. It is called once,
 	// after at least one turn.
 	verify(ctx context.Context) (string, error)
@@ -23,8 +23,10 @@ type workload interface {
 // returns. What goes wrong ends it with an error. The sample has neither CPU nor Allocs.
 type turn func(ctx context.Context, d time.Duration) (report.Sample, error)
 
-// sides are what takes turns: ours, and what the raw engine does, of which the better counts.
-type sides struct {
+// A part is one thing that is measured: ours, and what the raw engine does, of which the better
+// counts. Its name is empty when a workload has no other.
+type part struct {
+	name string
 	ours turn
 	raw  []turn
 }
@@ -38,7 +40,9 @@ type kind struct {
 	members    int           // of the cluster; 0 stands for one
 	zipf       bool          // --zipf is for it
 	least      time.Duration // that a side runs, so that each caller has several turns
-	make       func(o options) workload
+	// idle is how long an aggregate stays active without being asked, if not as usual.
+	idle time.Duration
+	make func(o options) workload
 }
 
 var (
@@ -54,6 +58,10 @@ var kinds = []kind{
 	{name: "many", does: "64 callers of 1,000 aggregates", unit: "commands", quick: true, judged: byRate, zipf: true, make: newMany},
 	{name: "flood", does: "4,000 callers of 10,000 aggregates", unit: "commands", quick: true, judged: byRate, least: time.Second, make: newFlood},
 	{name: "create", does: "64 callers that each begin one aggregate after the other", unit: "aggregates", quick: true, judged: byRate, make: newCreate},
+	{name: "load", does: "loading aggregates of 1 to 1,000 events that are not in memory", unit: "loads", judged: byTime, make: newLoad},
+	{name: "return", does: "commands to aggregates that have been passivated", unit: "commands", judged: byTime, idle: idleAfter, make: newReturn},
+	{name: "gateway", does: "1 client, and 64, that send JSON over TCP", unit: "commands", judged: byTime, make: newGateway},
+	{name: "remote", does: "1 caller, and 64, of aggregates of another node", unit: "commands", judged: byTime, members: 2, make: newRemote},
 }
 
 // find gives the kinds that are named, in the order of the list, or those of the quick set when

@@ -29,13 +29,18 @@ func (d Document) Head(w io.Writer) {
 // Table writes results, those of each mode under its title.
 func Table(w io.Writer, results []Result, title func(mode string) string) {
 	mode := ""
-	for _, r := range results {
+	for i, r := range results {
 		if r.Mode != mode {
 			mode = r.Mode
 			fmt.Fprintf(w, "\n%s\n\n", title(mode))
 			row(w, "", "per second", "p50", "p99", "p99.9", "CPU", "allocs")
 		}
 		r.rows(w)
+		// What is said of all parts of a workload is said after the last one.
+		if i+1 == len(results) || results[i+1].Verified != r.Verified {
+			fmt.Fprintf(w, "  %s. Memory: %s, of which %s on the heap.\n", r.Verified, bytes(r.Memory), bytes(r.Heap))
+		}
+		fmt.Fprintln(w)
 	}
 }
 
@@ -70,7 +75,6 @@ func (r Result) rows(w io.Writer) {
 	}{{"  ratio, median", middle}, {"  of " + plural(r.Rounds, "round"), ends}} {
 		row(w, l.name, l.of["rate"], l.of["p50"], l.of["p99"], "", l.of["cpu"])
 	}
-	fmt.Fprintf(w, "  %s. Memory: %s, of which %s on the heap.\n\n", r.Verified, bytes(r.Memory), bytes(r.Heap))
 }
 
 // Times writes a ratio with as many digits as it is worth.
