@@ -69,7 +69,7 @@ func blink(t *testing.T, mode string, args ...string) {
 
 func check(t *testing.T, r report.Result) {
 	t.Helper()
-	if r.Rounds != 2 || r.Ours.PerSecond <= 0 || r.Ours.P50 <= 0 || r.Raw.PerSecond <= 0 || r.Verified == "" || r.Memory < r.Heap {
+	if r.Rounds != 2 || r.Ours.PerSecond <= 0 || r.Ours.P50 <= 0 || r.Raw.PerSecond <= 0 || r.Verified == "" || len(r.Heaps) != 2 || r.Memory < r.Heaps[1] {
 		t.Errorf("got %+v", r)
 	}
 	judged := 0

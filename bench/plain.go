@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,40 +69,56 @@ func newPlain(ctx context.Context, s *stage, size, publishers int) (*plain, erro
 	if p.stream, err = js.CreateStream(ctx, config); err != nil {
 		return nil, fmt.Errorf("make a stream beside the log: %w", err)
 	}
-	return p, p.moveLeader(ctx, js, log)
+	if s.mode.servers > 1 {
+		if err := p.moveLeader(ctx, js, log); err != nil {
+			return nil, fmt.Errorf("have the stream beside the log led where that is: %w", err)
+		}
+	}
+	return p, p.publishSync(js, p.subjectOf("settled"))
 }
+
+// settled is how long a stream is left alone after its leader was asked to step down.
+const settled = time.Second
 
 // moveLeader has the stream led where the log is: two servers would share the work that the log
 // has one do.
 func (p *plain) moveLeader(ctx context.Context, js natsjs.JetStream, log natsjs.Stream) error {
+	tick := time.NewTicker(settled / 20)
+	defer tick.Stop()
+	var asked time.Time
 	for {
 		wanted, err := leader(ctx, log)
 		if err != nil {
 			return err
 		}
 		is, err := leader(ctx, p.stream)
-		if err != nil || is == wanted {
+		if err != nil || is == wanted && is != "" {
 			return err
 		}
-		request := fmt.Appendf(nil, `{"placement":{"preferred":%q}}`, wanted)
-		if _, err := js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+plainStream, request); err != nil {
-			return fmt.Errorf("move the leader of the stream beside the log: %w", err)
+		if is != "" && wanted != "" && time.Since(asked) > settled {
+			request := fmt.Appendf(nil, `{"placement":{"preferred":%q}}`, wanted)
+			// Whether it was heard is seen above.
+			if _, err := js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+plainStream, request); err != nil {
+				return err
+			}
+			asked = time.Now()
 		}
 		select {
-		case <-time.After(100 * time.Millisecond):
+		case <-tick.C:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
 }
 
-// leader gives the name of a stream's, which is empty on a server that is alone.
+// leader gives the name of the server that leads a stream, or none as long as some of its
+// replicas are behind: only one that is not can take over.
 func leader(ctx context.Context, s natsjs.Stream) (string, error) {
 	info, err := s.Info(ctx)
 	if err != nil {
-		return "", fmt.Errorf("look for the leader of a stream: %w", err)
+		return "", err
 	}
-	if info.Cluster == nil {
+	if info.Cluster == nil || slices.ContainsFunc(info.Cluster.Replicas, func(r *natsjs.PeerInfo) bool { return !r.Current }) {
 		return "", nil
 	}
 	return info.Cluster.Leader, nil

@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -99,12 +98,8 @@ func (w *returning) raw(ctx context.Context, d time.Duration) (report.Sample, er
 	nc := w.plain.conns[0]
 	pick := subjects(inTurn(idsOf(w.accounts)), w.plain.subjectOf)
 	return crowd[*subject]{1, pick}.run(ctx, d, "get, publish", func(_ int, s *subject) error {
-		m, err := nc.Request(direct+plainStream+"."+s.name, nil, patience)
-		if err == nil && m.Header.Get("Status") != "" {
-			err = fmt.Errorf("the server answers %s", m.Header.Get("Status"))
-		}
-		if err != nil {
-			return fmt.Errorf("get the last message of %s: %w", s.name, err)
+		if err := getLast(nc, s); err != nil {
+			return err
 		}
 		return w.plain.publishOne(nc, s)
 	})
@@ -135,5 +130,5 @@ func (w *returning) verify(ctx context.Context) (string, error) {
 		return "", err
 	}
 	back := w.stage.members[0].Stats().Activations
-	return strings.TrimSpace(fmt.Sprintf("%d deposits were answered, all are in the log once; %d activations", all, back)), w.plain.verify(ctx)
+	return fmt.Sprintf("%d deposits were answered, all are in the log once; %d activations", all, back), w.plain.verify(ctx)
 }

@@ -117,7 +117,7 @@ func runOne(ctx context.Context, o options, m mode, k kind) (results []report.Re
 		if o.zipf && k.zipf {
 			r.Workload += " zipf"
 		}
-		r.Heap, r.Memory = memory()
+		_, r.Memory = memory()
 		results = append(results, r)
 	}
 	if len(results) == 0 {
@@ -168,7 +168,9 @@ func runRounds(ctx context.Context, o options, name string, per time.Duration, p
 		}
 		if round > 0 {
 			ours, raw := samples[len(turns)-1], samples[:len(turns)-1]
-			rounds = append(rounds, report.NewRound(ours, raw...))
+			r := report.NewRound(ours, raw...)
+			r.Heap, _ = memory()
+			rounds = append(rounds, r)
 		}
 	}
 	return rounds, nil

@@ -59,9 +59,11 @@ var kinds = []kind{
 	{name: "flood", does: "4,000 callers of 10,000 aggregates", unit: "commands", quick: true, judged: byRate, least: time.Second, make: newFlood},
 	{name: "create", does: "64 callers that each begin one aggregate after the other", unit: "aggregates", quick: true, judged: byRate, make: newCreate},
 	{name: "load", does: "loading aggregates of 1 to 1,000 events that are not in memory", unit: "loads", judged: byTime, make: newLoad},
+	{name: "replay", does: "10,000 events into a state, and through a projection that does nothing", unit: "events", judged: byRate, make: newReplay},
 	{name: "return", does: "commands to aggregates that have been passivated", unit: "commands", judged: byTime, idle: idleAfter, make: newReturn},
 	{name: "gateway", does: "1 client, and 64, that send JSON over TCP", unit: "commands", judged: byTime, make: newGateway},
 	{name: "remote", does: "1 caller, and 64, of aggregates of another node", unit: "commands", judged: byTime, members: 2, make: newRemote},
+	{name: "soak", does: "64 callers that read 1,000 aggregates and write each tenth time: for long runs", unit: "operations", judged: byRate, make: newSoak},
 }
 
 // find gives the kinds that are named, in the order of the list, or those of the quick set when

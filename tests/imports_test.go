@@ -50,7 +50,7 @@ var mayImport = map[string][]string{
 	"internal/serve":              {".", "messages"},
 	"internal/certtest":           nil,
 	"node/...":                    {".", "messages", "persistence/...", "actors", "cluster", "gateway", "feed", "projections/...", "sagas", "sagas/...", "internal/natsd", "internal/follow", "node/...", "internal/door", "inbox"},
-	"bench":                       {".", "messages", "persistence", "persistence/jetstream", "actors", "cluster", "gateway", "node/cli", "internal/natsd", "examples/bank/...", "bench/report"},
+	"bench":                       {".", "messages", "persistence", "persistence/jetstream", "actors", "cluster", "gateway", "node/cli", "internal/natsd", "internal/follow", "projections", "projections/memory", "projections/runner", "examples/bank/...", "bench/report"},
 	"bench/report":                nil,
 	"cmd/...":                     {"..."},
 	"examples/...":                {"..."},

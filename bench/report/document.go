@@ -67,10 +67,10 @@ type Result struct {
 	By   string  `json:"raw_by"`
 	// Ratios are of ours to raw, round by round.
 	Ratios []Ratio `json:"ratios"`
-	// Heap is what was alive on the heap of the process afterwards, and Memory what it had of
-	// the system, servers included, in bytes.
-	Heap   uint64 `json:"heap_bytes"`
-	Memory uint64 `json:"memory_bytes"`
+	// Heaps is what was alive on the heap of the process after each round, and Memory what it
+	// had of the system after the last, servers included, in bytes.
+	Heaps  []uint64 `json:"heap_bytes"`
+	Memory uint64   `json:"memory_bytes"`
 	// Verified says what was found in the store.
 	Verified string `json:"verified"`
 }
@@ -102,6 +102,8 @@ var figures = []struct {
 type Round struct {
 	Ours, Raw Figures
 	By        string
+	// Heap is what is alive on the heap afterwards, in bytes.
+	Heap uint64
 }
 
 // NewRound takes of the raw samples, of which there is at least one, the one with the highest
@@ -123,7 +125,7 @@ func Summarise(rounds []Round, judged ...string) Result {
 	var ours, raw []Figures
 	won := map[string]int{}
 	for _, r := range rounds {
-		ours, raw = append(ours, r.Ours), append(raw, r.Raw)
+		ours, raw, res.Heaps = append(ours, r.Ours), append(raw, r.Raw), append(res.Heaps, r.Heap)
 		if won[r.By]++; won[r.By] > won[res.By] {
 			res.By = r.By
 		}

@@ -38,7 +38,7 @@ func Table(w io.Writer, results []Result, title func(mode string) string) {
 		r.rows(w)
 		// What is said of all parts of a workload is said after the last one.
 		if i+1 == len(results) || results[i+1].Verified != r.Verified {
-			fmt.Fprintf(w, "  %s. Memory: %s, of which %s on the heap.\n", r.Verified, bytes(r.Memory), bytes(r.Heap))
+			fmt.Fprintf(w, "  %s. Memory: %s%s.\n", r.Verified, bytes(r.Memory), r.heaps())
 		}
 		fmt.Fprintln(w)
 	}
@@ -75,6 +75,14 @@ func (r Result) rows(w io.Writer) {
 	}{{"  ratio, median", middle}, {"  of " + plural(r.Rounds, "round"), ends}} {
 		row(w, l.name, l.of["rate"], l.of["p50"], l.of["p99"], "", l.of["cpu"])
 	}
+}
+
+// heaps says what was on the heap after the rounds, the first and the last.
+func (r Result) heaps() string {
+	if len(r.Heaps) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; on the heap %s after the first round, %s after the last", bytes(r.Heaps[0]), bytes(r.Heaps[len(r.Heaps)-1]))
 }
 
 // Times writes a ratio with as many digits as it is worth.
