@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -24,8 +23,26 @@ type said struct {
 }
 
 func command(ctx context.Context, args ...string) said {
-	var out, errs strings.Builder
-	cfg := cli.Config{Program: "node", Out: &out, Err: &errs, Getenv: func(string) string { return "" }}
+	return commandWith(ctx, new(told), args...)
+}
+
+// A told is what is told on stderr. It calls then when a text has been.
+type told struct {
+	strings.Builder
+	text string
+	then func()
+}
+
+func (t *told) Write(p []byte) (int, error) {
+	if t.then != nil && strings.Contains(string(p), t.text) {
+		t.then()
+	}
+	return t.Builder.Write(p)
+}
+
+func commandWith(ctx context.Context, errs *told, args ...string) said {
+	var out strings.Builder
+	cfg := cli.Config{Program: "node", Out: &out, Err: errs, Getenv: func(string) string { return "" }}
 	root := bench.Small(cfg, 32)
 	root.SetArgs(args)
 	code := cli.Execute(ctx, root, cfg)
@@ -45,7 +62,7 @@ func TestEachWorkload(t *testing.T) {
 func blink(t *testing.T, mode string, args ...string) {
 	t.Helper()
 	dir := t.TempDir()
-	got := command(t.Context(), append(args, "--mode", mode, "--rounds", "2", "--for", "20ms", "--dir", dir, "--out", filepath.Join(dir, "x.json"))...)
+	got := command(t.Context(), append(args, "--mode", mode, "--rounds", "2", "--for", "10ms", "--dir", dir, "--out", filepath.Join(dir, "x.json"))...)
 	if got.code != cli.ExitOK {
 		t.Fatalf("got %+v", got)
 	}
@@ -88,10 +105,9 @@ func TestInterrupted(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	time.AfterFunc(2*time.Second, cancel)
-	got := command(ctx, "one-caller", "--rounds", "1000", "--for", "20ms", "--dir", dir, "--json")
+	got := commandWith(ctx, &told{text: "round 3 of", then: cancel}, "one-caller", "--rounds", "1000", "--for", "20ms", "--dir", dir, "--json")
 	if got.code != cli.ExitFailure || !strings.Contains(got.err, "interrupted: what was complete by then is told") ||
-		!strings.Contains(got.out, `"complete": false`) || !strings.Contains(got.out, "deposits were answered") {
+		!strings.Contains(got.out, `"complete": false`) || !strings.Contains(got.out, `"rounds": 2,`) || !strings.Contains(got.out, "deposits were answered") {
 		t.Errorf("got %+v", got)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
