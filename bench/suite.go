@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/holdfast-run/holdfast/actors"
@@ -47,8 +46,8 @@ func (o options) each(k kind) time.Duration {
 const maxActive = 1_000_000
 
 // method is what a document says of how it was measured.
-const method = "Holdfast and the raw engine take turns in one process, on the same servers in that process and without a network; " +
-	"of the raw publishers the better of each round counts; CPU and allocations are of the whole process, servers included"
+const method = "Holdfast and the raw engine take turns in one process, which the servers are in as well, without a network; " +
+	"of the raw sides the better of each round counts; CPU and allocations are of the whole process, servers included"
 
 // errInterrupted is the error of a run that was ended before it was complete.
 var errInterrupted = errors.New("interrupted: what was complete by then is told above")
@@ -105,7 +104,7 @@ func runOne(ctx context.Context, o options, m mode, k kind) (results []report.Re
 		return nil, unlessEnded(ctx, fmt.Errorf("prepare: %w", err))
 	}
 	for _, p := range parts {
-		rounds, err := runRounds(ctx, o, strings.TrimSpace(name+" "+p.name), o.each(k), p)
+		rounds, err := runRounds(ctx, o, fmt.Sprintf("%s, %s", p.of(k), m.name), o.each(k), p)
 		if err != nil {
 			return nil, err
 		}
@@ -113,7 +112,7 @@ func runOne(ctx context.Context, o options, m mode, k kind) (results []report.Re
 			continue
 		}
 		r := report.Summarise(rounds, k.judged...)
-		r.Workload, r.Mode, r.Unit = strings.TrimSpace(k.name+" "+p.name), m.name, k.unit
+		r.Workload, r.Mode, r.Unit = p.of(k), m.name, k.unit
 		if o.zipf && k.zipf {
 			r.Workload += " zipf"
 		}

@@ -31,6 +31,9 @@ type part struct {
 	raw  []turn
 }
 
+// of names the part of a workload.
+func (p part) of(k kind) string { return strings.TrimSpace(k.name + " " + p.name) }
+
 // A kind is an entry in the list of workloads.
 type kind struct {
 	name, does string

@@ -150,7 +150,7 @@ func document(workload string, ours, raw time.Duration, more ...report.Result) r
 		Format:   report.Format,
 		Machine:  report.Machine{System: "linux/amd64", CPU: "Some CPU", Cores: 2, Fsync: 93.4},
 		Versions: report.Versions{Holdfast: "v1.2.3", Go: "go1.26", NATSServer: "v2.15.2"},
-		Method:   report.Method{Rounds: 2, For: "1s", Text: "in turns"},
+		Method:   report.Method{Rounds: 2, For: "1s", Text: "in turns; side by side"},
 		Complete: true, Results: append([]report.Result{r}, more...),
 	}
 }

@@ -23,7 +23,10 @@ func (d Document) Head(w io.Writer) {
 		}
 	}
 	fmt.Fprintf(w, "Versions  %s\n", strings.Join(versions, ", "))
-	fmt.Fprintf(w, "Method    %s of %s a side; %s\n", plural(d.Method.Rounds, "round"), d.Method.For, d.Method.Text)
+	fmt.Fprintf(w, "Method    %s of %s a side\n", plural(d.Method.Rounds, "round"), d.Method.For)
+	for clause := range strings.SplitSeq(d.Method.Text, "; ") {
+		fmt.Fprintf(w, "          %s\n", clause)
+	}
 }
 
 // Table writes results, those of each mode under its title.
