@@ -70,6 +70,12 @@ projection-takeovers: ## the nodes that project are killed 10 times, and others 
 bench: ## the benchmarks
 	go test ./... -run '^$$' -bench . -benchmem
 
+.PHONY: bench-check
+bench-check: ## is Holdfast still as fast beside the raw engine as was recorded?
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	go run ./cmd/node bench --rounds 9 --out "$$dir/now.json" && \
+	go run ./cmd/node bench compare docs/benchmarks/recorded.json "$$dir/now.json" --tolerance 0.25
+
 .PHONY: ci
 ci: ## everything that must hold before a change is merged
 	.ci/run

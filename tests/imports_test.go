@@ -50,6 +50,8 @@ var mayImport = map[string][]string{
 	"internal/serve":              {".", "messages"},
 	"internal/certtest":           nil,
 	"node/...":                    {".", "messages", "persistence/...", "actors", "cluster", "gateway", "feed", "projections/...", "sagas", "sagas/...", "internal/natsd", "internal/follow", "node/...", "internal/door", "inbox"},
+	"bench":                       {".", "messages", "persistence", "persistence/jetstream", "actors", "cluster", "gateway", "node/cli", "internal/natsd", "internal/follow", "projections", "projections/memory", "projections/runner", "examples/bank/...", "bench/report"},
+	"bench/report":                nil,
 	"cmd/...":                     {"..."},
 	"examples/...":                {"..."},
 	"tests/...":                   {"..."},
@@ -71,7 +73,7 @@ var importedBy = map[string][]string{
 	"github.com/nats-io/nats-server/v2": {"internal/natsd"},
 	"github.com/nats-io/nkeys":          {"internal/natsd"},
 	"golang.org/x/crypto":               {"internal/natsd"},
-	"github.com/spf13/cobra":            {"node/...", "cmd/..."},
+	"github.com/spf13/cobra":            {"node/...", "cmd/...", "bench"},
 	"github.com/spf13/pflag":            {"node/...", "cmd/..."},
 	"github.com/schollz/progressbar/v3": {"node/...", "cmd/..."},
 	"golang.org/x/term":                 {"node/...", "cmd/..."},
@@ -80,7 +82,7 @@ var importedBy = map[string][]string{
 }
 
 var speakNATS = []string{
-	"persistence/jetstream", "gateway", "feed", "projections/...", "sagas/desk", "sagas/timers", "cluster", "node/...", "internal/natsd", "internal/bucket", "internal/follow", "internal/serve", "cmd/...", "internal/door", "inbox", "projections/desk", "projections/kvsink",
+	"persistence/jetstream", "gateway", "feed", "projections/...", "sagas/desk", "sagas/timers", "cluster", "node/...", "internal/natsd", "internal/bucket", "internal/follow", "internal/serve", "cmd/...", "internal/door", "inbox", "projections/desk", "projections/kvsink", "bench",
 }
 
 // reachOut are the packages of the standard library with which a program touches the

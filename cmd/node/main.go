@@ -4,10 +4,12 @@ package main
 
 import (
 	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/bench"
 	"github.com/holdfast-run/holdfast/examples/bank"
 	"github.com/holdfast-run/holdfast/examples/coop"
 	"github.com/holdfast-run/holdfast/examples/shop"
 	"github.com/holdfast-run/holdfast/node"
+	"github.com/holdfast-run/holdfast/node/cli"
 	"github.com/holdfast-run/holdfast/projections"
 	"github.com/holdfast-run/holdfast/sagas"
 )
@@ -27,4 +29,4 @@ var domain = node.Domain{
 	},
 }
 
-func main() { node.Main(domain, demoCommand()) }
+func main() { node.Main(domain, demoCommand(), bench.Command(cli.Standard(domain.Name))) }

@@ -1,0 +1,177 @@
+package bench_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/holdfast-run/holdfast/bench"
+	"github.com/holdfast-run/holdfast/bench/report"
+	"github.com/holdfast-run/holdfast/node/cli"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// A said is what a command line said, and how it ended.
+type said struct {
+	code     int
+	out, err string
+}
+
+func command(ctx context.Context, args ...string) said {
+	return commandWith(ctx, new(told), args...)
+}
+
+// A told is what is told on stderr. It calls then when a text has been.
+type told struct {
+	strings.Builder
+	text string
+	then func()
+}
+
+func (t *told) Write(p []byte) (int, error) {
+	if t.then != nil && strings.Contains(string(p), t.text) {
+		t.then()
+	}
+	return t.Builder.Write(p)
+}
+
+func commandWith(ctx context.Context, errs *told, args ...string) said {
+	var out strings.Builder
+	cfg := cli.Config{Program: "node", Out: &out, Err: errs, Getenv: func(string) string { return "" }}
+	root := bench.Small(cfg, 32)
+	root.SetArgs(args)
+	code := cli.Execute(ctx, root, cfg)
+	return said{code, out.String(), errs.String()}
+}
+
+// TestEachWorkload runs each for a blink, so that none of them rots: it prints figures, finds
+// in the store what was answered, and leaves nothing in the folder.
+func TestEachWorkload(t *testing.T) {
+	for _, name := range bench.Names() {
+		t.Run(name, func(t *testing.T) { blink(t, "always", name) })
+	}
+	t.Run("many evenly and not", func(t *testing.T) { blink(t, "relaxed", "many", "--zipf") })
+	t.Run("three servers", func(t *testing.T) { blink(t, "three", "many") })
+}
+
+func blink(t *testing.T, mode string, args ...string) {
+	t.Helper()
+	dir := t.TempDir()
+	got := command(t.Context(), append(args, "--mode", mode, "--rounds", "2", "--for", "10ms", "--dir", dir, "--out", filepath.Join(dir, "x.json"))...)
+	if got.code != cli.ExitOK {
+		t.Fatalf("got %+v", got)
+	}
+	d, err := report.Read(filepath.Join(dir, "x.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !d.Complete || len(d.Results) == 0 || d.Machine.Fsync <= 0 {
+		t.Fatalf("got %+v", d)
+	}
+	for _, r := range d.Results {
+		check(t, r)
+		if !strings.Contains(got.out, r.Verified) || !strings.Contains(got.err, "round 2 of 2") {
+			t.Errorf("it says %s and %s", got.out, got.err)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("left in the folder: %v, %v", left, err)
+	}
+}
+
+func check(t *testing.T, r report.Result) {
+	t.Helper()
+	if r.Rounds != 2 || r.Ours.PerSecond <= 0 || r.Ours.P50 <= 0 || r.Raw.PerSecond <= 0 || r.Verified == "" || len(r.Heaps) != 2 || r.Memory < r.Heaps[1] {
+		t.Errorf("got %+v", r)
+	}
+	judged := 0
+	for _, x := range r.Ratios {
+		if x.Judged {
+			judged++
+		}
+	}
+	if judged == 0 {
+		t.Errorf("no ratio is judged: %+v", r.Ratios)
+	}
+}
+
+// TestInterrupted: what was complete is told, and that it was not all.
+func TestInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	got := commandWith(ctx, &told{text: "round 3 of", then: cancel}, "one-caller", "--rounds", "1000", "--for", "20ms", "--dir", dir, "--json")
+	if got.code != cli.ExitFailure || !strings.Contains(got.err, "interrupted: what was complete by then is told") ||
+		!strings.Contains(got.out, `"complete": false`) || !strings.Contains(got.out, `"rounds": 2,`) || !strings.Contains(got.out, "deposits were answered") {
+		t.Errorf("got %+v", got)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("left in the folder: %v, %v", left, err)
+	}
+}
+
+func TestWrongUsage(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, c := range []struct{ args, want string }{
+		{"fly", `there is no workload "fly": choose among one-caller, hot, `},
+		{"hot --mode fast", `--mode "fast": want always, relaxed, three or all`},
+		{"hot --rounds 0", "--rounds 0: want 1 to 1000"},
+		{"hot --rounds many", `invalid argument "many" for "--rounds"`},
+		{"hot --for 0s", "--for 0s: want 1ms to 1h0m0s, for instance 1s"},
+		{"hot --for -1s", "--for -1s: want"},
+		{"hot --dir /does/not/exist", "--dir /does/not/exist: it is no folder: make it, or name another"},
+		{"hot --out /does/not/exist/x.json", "--out /does/not/exist/x.json: its folder is not there"},
+		{"hot --zipf", "--zipf: it is for the workload many: name it, or leave the flag out"},
+		{"hot --fast", "unknown flag: --fast"},
+		{"compare x.json", "accepts 2 arg(s), received 1"},
+		{"compare /does/not/exist.json x.json", "open /does/not/exist.json"},
+		{"compare x.json x.json --tolerance 2", "--tolerance 2: want a share between 0 and 1, for instance 0.2"},
+	} {
+		got := command(t.Context(), append(strings.Fields(c.args), map[bool][]string{true: nil, false: {"--dir", dir}}[strings.Contains(c.args, "--dir") || strings.HasPrefix(c.args, "compare")]...)...)
+		if got.code != cli.ExitUsage || got.out != "" || !strings.Contains(got.err, c.want) {
+			t.Errorf("bench %s: got %+v, want exit code 2 and %q", c.args, got, c.want)
+		}
+	}
+}
+
+// TestHelp: every workload and mode is in it.
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	got := command(t.Context(), "--help")
+	for _, want := range append(bench.Names(), "always", "relaxed", "three", "node bench compare", "Exit codes") {
+		if !strings.Contains(got.out, want) {
+			t.Errorf("the help does not tell of %s:\n%s", want, got.out)
+		}
+	}
+}
+
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	write := func(name string, rate float64) string {
+		r := report.Result{Workload: "hot", Mode: "always", Ratios: []report.Ratio{{
+			Figure: "rate", Higher: true, Judged: true, Spread: report.Spread{Min: rate, Median: rate, Max: rate},
+		}}}
+		text, err := report.Document{Format: report.Format, Results: []report.Result{r}}.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	old, now := write("old.json", 10), write("new.json", 7.5)
+	if got := command(t.Context(), "compare", old, now); got.code != cli.ExitFailure || !strings.Contains(got.out, "worse") || !strings.Contains(got.err, "1 of 1 ratios are worse by more than 20 %") {
+		t.Errorf("got %+v", got)
+	}
+	if got := command(t.Context(), "compare", old, now, "--tolerance", "0.3"); got.code != cli.ExitOK || strings.Contains(got.out, "worse") {
+		t.Errorf("when more is tolerated: got %+v", got)
+	}
+}

@@ -1,0 +1,59 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-run/holdfast/cluster"
+)
+
+// remote has callers at one node pay into accounts that another one owns, so that each command
+// hops over gRPC on this machine. Beside it stand publishes, which do not hop.
+type remote struct {
+	deposits
+	accounts int
+}
+
+func newRemote(o options) workload {
+	return &remote{deposits{callers: []int{1, o.atMost(64)}, earlier: fullTrail}, o.atMost(1000)}
+}
+
+// prepare implements workload.
+func (w *remote) prepare(ctx context.Context, s *stage) ([]part, error) {
+	roster, err := s.awaitMembers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range idsOf(8 * w.accounts) { // of which about half are
+		owner, ok := roster.Owner(account(id))
+		if ok && owner.Name != memberName(0) && len(w.ids) < w.accounts {
+			w.ids = append(w.ids, id)
+		}
+	}
+	if len(w.ids) < w.accounts {
+		return nil, fmt.Errorf("the other node owns %d of %d accounts", len(w.ids), 8*w.accounts)
+	}
+	w.pick = evenly(w.ids)
+	return w.deposits.prepare(ctx, s)
+}
+
+// awaitMembers returns when all members know one another.
+func (s *stage) awaitMembers(ctx context.Context) (*cluster.Roster, error) {
+	tick := time.NewTicker(cluster.LeastLease / 10)
+	defer tick.Stop()
+	for {
+		roster, err := cluster.ReadRoster(ctx, s.conns[0], contextName)
+		if err != nil {
+			return nil, fmt.Errorf("read who is there: %w", err)
+		}
+		if len(roster.Members()) == len(s.members) {
+			return roster, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}

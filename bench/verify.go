@@ -1,0 +1,88 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/examples/bank"
+	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
+	"github.com/holdfast-run/holdfast/messages"
+	"github.com/holdfast-run/holdfast/persistence"
+)
+
+// A tally is what the log should hold of an account.
+type tally struct{ events, balance int64 }
+
+// add takes one of its events.
+func (t *tally) add(e holdfast.Event) {
+	t.events++
+	switch e := e.(type) {
+	case *bankpb.Deposited:
+		t.balance += e.Amount
+	case *bankpb.Withdrawn:
+		t.balance -= e.Amount
+	}
+}
+
+// verify reads the whole log, and finds of each account what was answered and nothing else, and
+// that a query shows the same. The probe is left out.
+func (s *stage) verify(ctx context.Context, want map[string]tally) error {
+	found, err := s.count(ctx)
+	if err != nil {
+		return err
+	}
+	delete(found, "probe")
+	if len(found) != len(want) {
+		return fmt.Errorf("the log has %d accounts, and %d were opened", len(found), len(want))
+	}
+	for id, w := range want {
+		if f := found[id]; f == nil || *f != w {
+			return fmt.Errorf("the account %s: %d events and a balance of %d were answered, and the log has %v", id, w.events, w.balance, f)
+		}
+		view, err := s.members[0].View(ctx, account(id))
+		if err != nil {
+			return fmt.Errorf("look at the account %s: %w", id, err)
+		}
+		if state, ok := view.State.(*bankpb.Account); !ok || state.Balance != w.balance || int64(view.Version) != w.events {
+			return fmt.Errorf("the account %s: %d events and a balance of %d are in the log, and a query shows version %d, %v", id, w.events, w.balance, view.Version, view.State)
+		}
+	}
+	return nil
+}
+
+// count reads the log.
+func (s *stage) count(ctx context.Context) (map[string]*tally, error) {
+	found := map[string]*tally{}
+	unread, err := s.stores[0].Scan(ctx, persistence.ScanOptions{}, func(r persistence.Record) error {
+		subject, err := messages.ParseSubject(r.Subject)
+		if err != nil {
+			return err
+		}
+		c, err := persistence.Open(r.Position, r.Body)
+		if err != nil {
+			return err
+		}
+		id := subject.ID.Raw()
+		if found[id] == nil {
+			found[id] = new(tally)
+		}
+		for _, ch := range c.Changes {
+			for _, recorded := range ch.Events {
+				e, err := persistence.DecodeEvent(bank.Account, recorded)
+				if err != nil {
+					return err
+				}
+				found[id].add(e)
+			}
+		}
+		return nil
+	})
+	if err == nil && unread > 0 {
+		err = fmt.Errorf("%d commits cannot be read", unread)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the log: %w", err)
+	}
+	return found, nil
+}
