@@ -92,6 +92,7 @@ func (s *stage) join(ctx context.Context, i int, host actors.Config) error {
 	}
 	store, err := jetstream.Open(ctx, jetstream.Config{
 		Context: contextName, Replicas: s.mode.replicas(), Publish: dialled[0], Read: dialled[2:], Logger: slog.New(slog.DiscardHandler),
+		SyncAlways: !s.mode.relaxed && s.mode.servers == 1,
 	})
 	if err != nil {
 		return fmt.Errorf("open the log: %w", err)
