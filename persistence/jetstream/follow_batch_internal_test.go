@@ -42,6 +42,7 @@ func TestFollowWaitsForTheDisk(t *testing.T) {
 	f.mustRead(t, 1)
 	for round := range uint64(2) {
 		last := 1 + round*11
+		f.close(t.Context()) // what comes is then known to be the whole batch, and asked for once
 		putBatch(t, nc, strconv.FormatUint(round, 10), 10)
 		got := make(chan persistence.Record, 1)
 		failed := make(chan error, 1)
@@ -83,6 +84,7 @@ func TestFollowGivesNothingThatTheDiskMayNotHave(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.mustRead(t, 1)
+	f.close(t.Context())
 	putBatch(t, nc, "b", 3)
 	broken := make(chan struct{})
 	go func() {

@@ -138,7 +138,7 @@ func (r *reader) keep(ctx context.Context, meta *nats.MsgMetadata) error {
 			return err
 		}
 	}
-	r.kept = meta.Sequence.Stream + meta.NumPending // it had so much by then
+	r.kept = meta.Sequence.Stream + meta.NumPending // it had at least so much by then
 	return nil
 }
 
