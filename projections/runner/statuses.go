@@ -74,7 +74,7 @@ func (r *Runner) generationsOf(rec Record) (all []GenerationStatus) {
 			continue
 		}
 		g := GenerationStatus{Generation: n, Role: role, Revision: rec.Generations[n].Revision, Units: r.config.Register.unitsOf(rec.Name, n)}
-		g.sum(rec.Paused != nil)
+		g.sum()
 		reason := r.nobody(rec, n)
 		switch told := slices.ContainsFunc(g.Units, func(u UnitStatus) bool { return !u.Silent }); {
 		case reason != "" && !told:
@@ -107,17 +107,13 @@ func (r *Runner) nobody(rec Record, n uint64) string {
 	return ""
 }
 
-// sum has a generation be what its units are together. Those that have told of a pause, and not
-// yet of its end, have something to catch up with.
-func (g *GenerationStatus) sum(paused bool) {
+// sum has a generation be what its units are together.
+func (g *GenerationStatus) sum() {
 	g.State = Live
 	done, behind := map[uint32]uint64{}, map[uint32]uint64{}
 	for _, u := range g.Units {
 		if u.Silent && g.others(u) {
 			continue
-		}
-		if u.State == Paused && !paused {
-			u.State, u.Reason = CatchingUp, ""
 		}
 		if u.Silent && u.State != Stopped {
 			u.State, u.Reason = Stopped, fmt.Sprintf("the node %s has not been heard of for %v", u.Node, silence)

@@ -35,17 +35,10 @@ func TestSum(t *testing.T) {
 		{[]UnitStatus{live, with(func(u *UnitStatus) { u.Silent, u.Node, u.Position = true, "b", "0-1" })}, "live  [0-10] 0 behind, 5 a second, 0 parked"},
 	} {
 		g := GenerationStatus{Units: c.units}
-		g.sum(false)
+		g.sum()
 		if got := fmt.Sprintf("%s %s %v %d behind, %v a second, %d parked", g.State, g.Reason, g.Positions, g.Behind, g.Rate, g.Parked); got != c.want {
 			t.Errorf("together they are %s", got)
 		}
-	}
-	g := GenerationStatus{Units: []UnitStatus{with(func(u *UnitStatus) { u.State, u.Reason = Paused, "to compare" })}}
-	if g.sum(true); g.State != Paused || g.Reason != "to compare" {
-		t.Errorf("paused it is %s %s", g.State, g.Reason)
-	}
-	if g.sum(false); g.State != CatchingUp || g.Reason != "" {
-		t.Errorf("resumed a moment ago it is %s %s", g.State, g.Reason)
 	}
 }
 
