@@ -67,6 +67,20 @@ func TestCutOff(t *testing.T) {
 	}
 }
 
+// Where the register has gone nobody can hand over, as when the last nodes of a cluster stop
+// together, whose servers are the register.
+func TestDrainWithoutRegister(t *testing.T) {
+	r := startRing(t)
+	one, two := r.member(), r.member()
+	eventually(t, "both see two", func() bool { return sees(one, 2) && sees(two, 2) })
+	r.server.Stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := one.Drain(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 // The server's clock has been set back: it keeps the record of a node that has died. The
 // others see by their own clock that it gives no sign of life.
 func TestSilent(t *testing.T) {

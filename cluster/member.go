@@ -253,7 +253,8 @@ func (m *Member) reincarnate(old *incarnation) *incarnation {
 
 // Drain hands over to the other members what this one owns, and returns when it holds
 // nothing and they send it nothing any more, or with ctx's error. Requests are served all
-// the while, at the new owners. Where nobody could take over it does nothing.
+// the while, at the new owners. Where nobody could take over it does nothing, and it ends
+// when this node's lease does: as when the last ones of a cluster stop together.
 func (m *Member) Drain(ctx context.Context) error {
 	i := m.current.Load()
 	if !i.scene.Load().replaceable() {
@@ -269,8 +270,10 @@ func (m *Member) Drain(ctx context.Context) error {
 		case <-s.changed:
 		case <-i.over.Done():
 			return nil
+		case <-i.lease.spell.Load().ended: // nobody can be told, and whoever is there takes over
+			return nil
 		case <-ctx.Done():
-			return fmt.Errorf("hand over to the other nodes: %w", context.Cause(ctx))
+			return fmt.Errorf("hand over to the other nodes: %s: %w", s.undrained(), context.Cause(ctx))
 		}
 	}
 }

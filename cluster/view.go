@@ -2,8 +2,10 @@ package cluster
 
 import (
 	"cmp"
+	"fmt"
 	"hash/fnv"
 	"slices"
+	"strings"
 
 	"github.com/holdfast-run/holdfast"
 )
@@ -70,6 +72,18 @@ func (v *view) drained() bool {
 	}
 	return self.State == stateDraining && len(self.Holding) == 0 &&
 		!slices.ContainsFunc(v.members, func(m member) bool { return m.Settled < self.since() })
+}
+
+// undrained says what a node that is draining still waits for.
+func (v *view) undrained() string {
+	var late []string
+	self := v.member(v.self)
+	for _, m := range v.members {
+		if self.State != stateDraining || m.Settled < self.since() {
+			late = append(late, m.ID)
+		}
+	}
+	return fmt.Sprintf("it holds %d parts, and these have not seen that it leaves: %s", len(self.Holding), strings.Join(late, ", "))
 }
 
 // member gives the member of that id, nil if there is none.

@@ -198,6 +198,10 @@ func TestViewReplaceableAndDrained(t *testing.T) {
 			t.Errorf("%s: replaceable %v, want %v; drained %v, want %v", name, v.replaceable(), c.replaceable, v.drained(), c.drained)
 		}
 	}
+	late := newView("A", 10, []member{up("A", hosts("order"), draining, since(8), settled(8, "order/1")), up("B", settled(7))})
+	if got, want := late.undrained(), "it holds 1 parts, and these have not seen that it leaves: B"; got != want {
+		t.Errorf("it waits since %q, want %q", got, want)
+	}
 }
 
 // ranked gives a ref of the type with which the members have that order of scores.
