@@ -12,12 +12,12 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"go.uber.org/goleak"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/examples/bank"
 	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
 	"github.com/holdfast-run/holdfast/examples/shop"
+	"github.com/holdfast-run/holdfast/internal/leaktest"
 	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/node"
 	"github.com/holdfast-run/holdfast/node/cli"
@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 		runAndDie(orders)
 	}
 	_ = flag.Set("test.parallel", "4") // they wait for elections more than they compute
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // domain is what the operator's commands know of; most nodes serve less.

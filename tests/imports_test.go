@@ -49,6 +49,7 @@ var mayImport = map[string][]string{
 	"internal/follow":             {"messages", "internal/bucket"},
 	"internal/serve":              {".", "messages"},
 	"internal/certtest":           nil,
+	"internal/leaktest":           nil,
 	"node/...":                    {".", "messages", "persistence/...", "actors", "cluster", "gateway", "feed", "projections/...", "sagas", "sagas/...", "internal/natsd", "internal/follow", "node/...", "internal/door", "inbox"},
 	"bench":                       {".", "messages", "persistence", "persistence/jetstream", "actors", "cluster", "gateway", "node/cli", "internal/natsd", "internal/follow", "projections", "projections/memory", "projections/runner", "examples/bank/...", "bench/report"},
 	"bench/report":                nil,
@@ -79,6 +80,7 @@ var importedBy = map[string][]string{
 	"golang.org/x/term":                 {"node/...", "cmd/..."},
 	"github.com/jackc/pgx/v5":           {"projections/sqlsink"},
 	"modernc.org/sqlite":                {"projections/sqlsink"},
+	"go.uber.org/goleak":                {"internal/leaktest"},
 }
 
 var speakNATS = []string{

@@ -13,9 +13,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/leaktest"
 	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/sagas/timers"
 )
@@ -260,5 +260,5 @@ func keys(list []arrival) []string {
 
 func TestMain(m *testing.M) {
 	_ = flag.Set("test.parallel", "4") // they wait for elections more than they compute
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
