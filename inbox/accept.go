@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -14,10 +15,16 @@ import (
 // codeStoreFailed is JetStream's code for a stream that cannot store a message.
 const codeStoreFailed = 10077
 
+// answerTime is what is left for the last attempt: one that is cut off makes "it was not
+// accepted" into "it is not known".
+const answerTime = time.Second
+
 // accept stores a command. While the stream has no leader it tries again until ctx ends. The
 // error is ErrOverloaded when the stream is full, ErrUnavailable when the command is certainly
 // not stored, ErrMalformed when its id was used for another one, and ErrUncertain.
 func (b *Inbox) accept(ctx context.Context, c *command) (sequence uint64, duplicate bool, err error) {
+	begin, cancel := reserve(ctx, answerTime)
+	defer cancel()
 	perhaps := false
 	for {
 		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
@@ -38,7 +45,10 @@ func (b *Inbox) accept(ctx context.Context, c *command) (sequence uint64, duplic
 			return 0, false, holdfast.Errorf(holdfast.CodeUnavailable, "the command cannot be stored (%s); it was not accepted: send it again later", api.Description)
 		}
 		perhaps = perhaps || !refused && !errors.Is(err, jetstream.ErrNoStreamResponse)
-		if (perhaps || passing(err)) && pause(ctx, retryInterval) == nil {
+		if perhaps { // nothing is lost by an attempt that is cut off
+			begin = ctx
+		}
+		if (perhaps || passing(err)) && pause(begin, retryInterval) == nil {
 			continue
 		}
 		if perhaps {
@@ -46,6 +56,15 @@ func (b *Inbox) accept(ctx context.Context, c *command) (sequence uint64, duplic
 		}
 		return 0, false, holdfast.Errorf(holdfast.CodeUnavailable, "the stream did not take it (%w); it was not accepted: send it again", err)
 	}
+}
+
+// reserve is ctx, which ends sooner by d when it has a deadline.
+func reserve(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, deadline.Add(-d))
 }
 
 // checkSame refuses an id that another command of the aggregate was accepted with, as far as

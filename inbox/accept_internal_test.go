@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -46,7 +47,7 @@ func TestAcceptOfAFullStream(t *testing.T) {
 		{"at once", []error{full}, holdfast.ErrOverloaded, "it was not accepted"},
 		{"after a lost answer", []error{nats.ErrTimeout, full}, holdfast.ErrUncertain, "not known"},
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 3*retryInterval)
+		ctx, cancel := context.WithTimeout(t.Context(), answerTime+3*retryInterval)
 		b := &Inbox{core: &answers{all: tt.all}}
 		_, _, err := b.accept(ctx, &command{subject: subject, meta: holdfast.Meta{ID: "c", At: time.Unix(0, 0)}})
 		cancel()
@@ -54,4 +55,27 @@ func TestAcceptOfAFullStream(t *testing.T) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
+}
+
+// slow says after half a second that there is no stream.
+type slow struct{ jetstream.JetStream }
+
+func (slow) PublishMsg(ctx context.Context, _ *nats.Msg, _ ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	if err := pause(ctx, 500*time.Millisecond); err != nil {
+		return nil, err
+	}
+	return nil, jetstream.ErrNoStreamResponse
+}
+
+// An attempt for whose answer no time is left is not begun: what was clear would not be any more.
+func TestAcceptWithoutAStream(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		_, _, err := (&Inbox{core: slow{}}).accept(ctx, &command{meta: holdfast.Meta{ID: "c", At: time.Unix(0, 0)}})
+		if !errors.Is(err, holdfast.ErrUnavailable) || !strings.Contains(err.Error(), "it was not accepted") {
+			t.Error(err)
+		}
+	})
 }

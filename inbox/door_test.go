@@ -165,7 +165,7 @@ func TestFull(t *testing.T) {
 func TestUnavailable(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
-	w.serve(func(c *inbox.DoorConfig) { c.Timeout = 300 * time.Millisecond })
+	w.serve(func(c *inbox.DoorConfig) { c.Timeout = 2 * time.Second })
 	if err := w.client.DeleteStream(within(t), "BANK_INBOX"); err != nil {
 		t.Fatal(err)
 	}
