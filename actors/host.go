@@ -256,8 +256,7 @@ func (h *Host) spawn(def holdfast.Definition, ref holdfast.Ref) (*aggregate, err
 			return nil, err
 		}
 	}
-	a := &aggregate{host: h, ref: ref, engine: NewEngine(def, ref, &h.settings)}
-	a.mailbox.bounce = a.bounced
+	a := newAggregate(h, def, ref)
 	props := actor.PropsFromProducer(
 		func() actor.Actor { return a },
 		actor.WithMailbox(func() actor.Mailbox { return &a.mailbox }),

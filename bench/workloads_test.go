@@ -1,0 +1,70 @@
+package bench
+
+import (
+	"context"
+	"flag"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-run/holdfast/actors"
+)
+
+// With -args -alone, profiles are of Holdfast and nothing else: the raw sides are left out.
+var alone = flag.Bool("alone", false, "leave the raw sides out of BenchmarkWorkloads")
+
+// BenchmarkWorkloads runs what the command runs, a round an iteration:
+//
+//	go test ./bench -run '^$' -bench 'Workloads/many/relaxed' -benchtime 5x -cpuprofile cpu.out -args -alone
+func BenchmarkWorkloads(b *testing.B) {
+	for _, k := range kinds {
+		for _, m := range modes {
+			b.Run(k.name+"/"+m.name, func(b *testing.B) {
+				if *alone {
+					benchmarkAlone(b, m, k)
+					return
+				}
+				o := options{rounds: b.N, per: time.Second, dir: b.TempDir(), told: func(string, ...any) {}}
+				results, err := runOne(b.Context(), o, m, k)
+				if err != nil {
+					b.Fatal(err)
+				}
+				for _, r := range results {
+					for _, x := range r.Ratios {
+						b.ReportMetric(x.Median, x.Figure+"-ratio")
+					}
+					b.ReportMetric(r.Ours.Allocs, "allocs/cmd")
+				}
+			})
+		}
+	}
+}
+
+func benchmarkAlone(b *testing.B, m mode, k kind) {
+	s, err := newStage(b.Context(), m, b.TempDir(), max(k.members, 1), actors.Config{MaxActive: maxActive, Idle: k.idle})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		if err := s.close(); err != nil {
+			b.Error(err)
+		}
+	}()
+	parts, err := k.make(options{told: func(string, ...any) {}}).prepare(context.WithoutCancel(b.Context()), s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, p := range parts {
+		name := strings.ReplaceAll(p.of(k), " ", "-")
+		for range b.N {
+			sample, err := measured(b.Context(), p.ours, 3*time.Second)
+			if err != nil {
+				b.Fatal(err)
+			}
+			ops := float64(sample.Ops)
+			b.ReportMetric(ops/sample.Took.Seconds(), "per-s:"+name)
+			b.ReportMetric(float64(sample.Allocs)/ops, "allocs:"+name)
+			b.ReportMetric(float64(sample.CPU.Microseconds())/ops, "us-cpu:"+name)
+		}
+	}
+}
