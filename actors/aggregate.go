@@ -32,7 +32,7 @@ func newAggregate(h *Host, def holdfast.Definition, ref holdfast.Ref) *aggregate
 	a.mailbox.bounce = a.bounced
 	a.answered = func(head persistence.Head, err error) {
 		a.answer = appended{head, err}
-		a.tell(&a.answer)
+		a.mailbox.lend(&a.answer, a.brief)
 	}
 	return a
 }
@@ -55,6 +55,10 @@ type (
 	passivate struct{}
 	drain     struct{}
 )
+
+// brief reports whether to hear the answer to an append is nothing but to pass it on: then it is
+// not worth another goroutine's while.
+func (a *aggregate) brief() bool { return a.answer.err == nil && a.engine.Brief() }
 
 // Receive implements [actor.Actor].
 func (a *aggregate) Receive(ctx actor.Context) {

@@ -26,6 +26,8 @@ type batch struct {
 	version holdfast.Version
 	time    time.Time
 
+	due bool // a snapshot of the state
+
 	append Append
 	// Most batches are of one command.
 	one struct {
@@ -64,6 +66,7 @@ func (e *Engine) decide() {
 		return
 	}
 	e.batch, e.phase = b, phaseAppending
+	b.due = e.due(b.state, e.unsaved+int(b.version-e.head.Version))
 	b.append = Append{After: e.head, Changes: b.changes}
 	e.do(&b.append)
 }
@@ -251,6 +254,12 @@ func (e *Engine) settle(r *Request, position holdfast.Position) {
 	e.do(Reply{r})
 }
 
+// Brief reports whether all that is left to do when the append has succeeded is to answer: nobody
+// waits, and nothing of the domain's is called.
+func (e *Engine) Brief() bool {
+	return e.phase == phaseAppending && !e.batch.due && len(e.queue) == 0 && !e.ending()
+}
+
 // Appended tells how the append was answered.
 func (e *Engine) Appended(head persistence.Head, err error) {
 	if e.phase != phaseAppending {
@@ -282,7 +291,9 @@ func (e *Engine) commit(b *batch, head persistence.Head) {
 	for _, r := range b.requests {
 		e.settle(r, head.Position)
 	}
-	e.saveIfDue()
+	if b.due {
+		e.save()
+	}
 }
 
 // again forgets the state and has the batch decided anew on what the log says, in front

@@ -223,7 +223,9 @@ func (e *Engine) Loaded(l persistence.Loaded, err error) {
 	switch {
 	case err == nil:
 		e.phase = phaseReady
-		e.saveIfDue()
+		if e.unsaved > 0 && e.due(e.state, e.unsaved) {
+			e.save()
+		}
 	case isSnapshotError(err):
 		e.noSnap = true
 		e.do(Load{Ignored: err})
@@ -330,16 +332,10 @@ func (e *Engine) saved() (m proto.Message, err error) {
 	return e.def.Save(e.state), nil
 }
 
-func (e *Engine) saveIfDue() {
-	if e.unsaved > 0 && e.due() {
-		e.save()
-	}
-}
-
 // due asks the domain, whose panic here would harm nothing but the cache.
-func (e *Engine) due() (due bool) {
+func (e *Engine) due(state any, events int) (due bool) {
 	defer func() { _ = recover() }()
-	return e.def.SnapshotDue(e.state, e.unsaved)
+	return e.def.SnapshotDue(state, events)
 }
 
 func (e *Engine) save() {

@@ -35,13 +35,16 @@ func TestEngine(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scripts: %v", err)
 	}
+	briefly := false
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			want, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := newStage(t).play(want)
+			s := newStage(t)
+			got := s.play(want)
+			briefly = briefly || s.briefly
 			if *rewrite {
 				if err := os.WriteFile(file, got, 0o644); err != nil {
 					t.Fatal(err)
@@ -50,6 +53,9 @@ func TestEngine(t *testing.T) {
 				t.Errorf("%s tells another story now:\n%s", file, got)
 			}
 		})
+	}
+	if !briefly {
+		t.Error("no append was ever answered with nothing else to be done")
 	}
 }
 
@@ -66,6 +72,8 @@ type stage struct {
 	finds    []actors.Find
 	passed   []*actors.Request
 	snapshot bool // the last load may use one
+	brief    bool // nothing but answers is to come of the append
+	briefly  bool // that was so once
 	lag      int
 	out      bytes.Buffer
 }
@@ -92,7 +100,16 @@ func (s *stage) play(script []byte) []byte {
 		case line == "----":
 			fmt.Fprintln(&s.out, line)
 			s.call(strings.Fields(call))
-			s.engine.Each(s.show)
+			replied := true
+			s.engine.Each(func(e actors.Effect) {
+				_, reply := e.(actors.Reply)
+				replied = replied && reply
+				s.show(e)
+			})
+			if s.brief && !replied {
+				s.t.Errorf("it was not as brief as was said:\n%s", s.out.String())
+			}
+			s.brief = false
 			inEffects = true
 		case line == "":
 			fmt.Fprintln(&s.out)
@@ -224,6 +241,8 @@ func (s *stage) appended(args []string) {
 			if how == "lost" {
 				err = failure(string(holdfast.CodeUncertain))
 			}
+			s.brief = err == nil && s.engine.Brief()
+			s.briefly = s.briefly || s.brief
 			s.engine.Appended(h, err)
 		})
 		return

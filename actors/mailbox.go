@@ -41,6 +41,27 @@ func (m *mailbox) PostUserMessage(message any) {
 	m.schedule()
 }
 
+// lend posts a message, and has it handled by the caller's goroutine when there is nothing else
+// to be handled, and brief, which is asked in its turn, says that this takes no time.
+func (m *mailbox) lend(message any, brief func() bool) {
+	m.mu.Lock()
+	if m.closed || m.running || len(m.user)+len(m.system) > 0 {
+		m.mu.Unlock()
+		m.PostUserMessage(message)
+		return
+	}
+	m.running = true
+	m.mu.Unlock()
+	if brief() {
+		m.invoker.InvokeUserMessage(message)
+	} else {
+		m.PostUserMessage(message)
+	}
+	m.mu.Lock()
+	m.running = false
+	m.schedule()
+}
+
 // PostSystemMessage implements [actor.Mailbox].
 func (m *mailbox) PostSystemMessage(message any) {
 	m.mu.Lock()
@@ -50,7 +71,7 @@ func (m *mailbox) PostSystemMessage(message any) {
 
 // schedule is called with the lock and gives it back.
 func (m *mailbox) schedule() {
-	start := !m.running && m.invoker != nil
+	start := !m.running && m.invoker != nil && len(m.user)+len(m.system) > 0
 	m.running = m.running || start
 	m.mu.Unlock()
 	if start {
@@ -68,10 +89,6 @@ func (m *mailbox) RegisterHandlers(invoker actor.MessageInvoker, dispatcher acto
 // Start implements [actor.Mailbox].
 func (m *mailbox) Start() {
 	m.mu.Lock()
-	if len(m.user)+len(m.system) == 0 {
-		m.mu.Unlock()
-		return
-	}
 	m.schedule()
 }
 
