@@ -16,23 +16,25 @@ import (
 // An aggregate is one activation: the actor that does what its engine says.
 type aggregate struct {
 	host    *Host
-	ref     holdfast.Ref
 	engine  *Engine
 	mailbox mailbox
 	pid     *actor.PID
 	used    atomic.Int64 // the host's tick when it was last asked
 	gone    bool
-	// What the log answers to an append, of which one is under way at most.
+	// answered hears what the log answers to an append.
 	answered func(persistence.Head, error)
-	answer   appended
 }
 
 func newAggregate(h *Host, def holdfast.Definition, ref holdfast.Ref) *aggregate {
-	a := &aggregate{host: h, ref: ref, engine: NewEngine(def, ref, &h.settings)}
+	a := &aggregate{host: h, engine: NewEngine(def, ref, &h.settings)}
 	a.mailbox.bounce = a.bounced
 	a.answered = func(head persistence.Head, err error) {
-		a.answer = appended{head, err}
-		a.mailbox.lend(&a.answer, a.brief)
+		m := &appended{head, err}
+		if err == nil {
+			a.mailbox.lend(m, a.engine.Brief) // often not worth another goroutine's while
+		} else {
+			a.tell(m)
+		}
 	}
 	return a
 }
@@ -56,9 +58,8 @@ type (
 	drain     struct{}
 )
 
-// brief reports whether to hear the answer to an append is nothing but to pass it on: then it is
-// not worth another goroutine's while.
-func (a *aggregate) brief() bool { return a.answer.err == nil && a.engine.Brief() }
+// ref is which one it is.
+func (a *aggregate) ref() holdfast.Ref { return a.engine.ref }
 
 // Receive implements [actor.Actor].
 func (a *aggregate) Receive(ctx actor.Context) {
@@ -102,7 +103,7 @@ func (a *aggregate) recover(ctx actor.Context) {
 	if v == nil {
 		return
 	}
-	a.host.log.Error("the runtime has a bug: an aggregate was stopped", "aggregate", a.ref.String(), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	a.host.log.Error("the runtime has a bug: an aggregate was stopped", "aggregate", a.ref().String(), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 	a.engine.Abandon()
 	a.carryOut(ctx)
 }
@@ -115,7 +116,7 @@ func (a *aggregate) perform(ctx actor.Context, effect Effect) {
 	case Pass:
 		h.pass(f.Request)
 	case *Append:
-		h.store.Append(a.ref, f.After, f.Changes, a.answered)
+		h.store.Append(a.ref(), f.After, f.Changes, a.answered)
 	case Load:
 		a.ignored(f.Ignored)
 		h.background(func(ctx context.Context) { a.tell(a.load(ctx, f.Snapshot)) })
@@ -125,10 +126,10 @@ func (a *aggregate) perform(ctx actor.Context, effect Effect) {
 			a.tell(&found{f.Request, first, err})
 		})
 	case *Save:
-		h.save(a.ref, a.engine.def.Fingerprint(), f)
+		h.save(a.ref(), a.engine.def.Fingerprint(), f)
 	case Stop:
 		if f.Bug != nil {
-			h.log.Error("an aggregate was stopped by a bug", "aggregate", a.ref.String(), "error", f.Bug)
+			h.log.Error("an aggregate was stopped by a bug", "aggregate", a.ref().String(), "error", f.Bug)
 		}
 		a.gone = true
 		h.remove(a)
@@ -154,7 +155,7 @@ func (a *aggregate) load(ctx context.Context, snapshot bool) *loaded {
 	if snapshot {
 		fingerprint = a.engine.def.Fingerprint()
 	}
-	l, err := a.host.store.Load(ctx, a.ref, fingerprint)
+	l, err := a.host.store.Load(ctx, a.ref(), fingerprint)
 	a.ignored(l.Ignored)
 	if ctx.Err() != nil && err != nil && !errors.Is(err, holdfast.ErrCorrupt) {
 		err = holdfast.Errorf(holdfast.CodeUnavailable, "the log was not read in time: %w", err)
@@ -166,7 +167,7 @@ func (a *aggregate) load(ctx context.Context, snapshot bool) *loaded {
 func (a *aggregate) ignored(reason error) {
 	if reason != nil {
 		a.host.stats.snapshotsIgnored.Add(1)
-		a.host.log.Warn("a snapshot was not used, the events were", "aggregate", a.ref.String(), "reason", reason)
+		a.host.log.Warn("a snapshot was not used, the events were", "aggregate", a.ref().String(), "reason", reason)
 	}
 }
 

@@ -79,6 +79,9 @@ type Host struct {
 
 	registry registry
 	hands    *workers
+	props    *actor.Props // of every aggregate: it takes as much memory as one that is idle
+	spawning sync.Mutex   // held while an actor is made, of spawned
+	spawned  *aggregate
 	tick     atomic.Int64
 	crowded  chan struct{}
 	saves    [savers]chan saveJob
@@ -120,6 +123,11 @@ func NewHost(config Config) (*Host, error) {
 	for i := range h.saves {
 		h.saves[i] = make(chan saveJob, maxSaves)
 	}
+	h.props = actor.PropsFromProducer(
+		func() actor.Actor { return h.spawned },
+		actor.WithMailbox(func() actor.Mailbox { return &h.spawned.mailbox }),
+		actor.WithDispatcher(h.hands),
+	)
 	h.registry.init()
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.saving, h.dropSaves = context.WithCancel(context.Background())
@@ -169,14 +177,14 @@ func (h *Host) Stop(ctx context.Context) error {
 func (h *Host) Release(ctx context.Context, keep func(holdfast.Ref) bool) (left []holdfast.Ref, err error) {
 	var going []*aggregate
 	for _, a := range h.registry.all() {
-		if !keep(a.ref) {
+		if !keep(a.ref()) {
 			going = append(going, a)
 			a.tell(drain{})
 		}
 	}
 	going, err = h.registry.waitGone(ctx, going)
 	for _, a := range going {
-		left = append(left, a.ref)
+		left = append(left, a.ref())
 	}
 	return left, err
 }
@@ -260,12 +268,11 @@ func (h *Host) spawn(def holdfast.Definition, ref holdfast.Ref) (*aggregate, err
 		}
 	}
 	a := newAggregate(h, def, ref)
-	props := actor.PropsFromProducer(
-		func() actor.Actor { return a },
-		actor.WithMailbox(func() actor.Mailbox { return &a.mailbox }),
-		actor.WithDispatcher(h.hands),
-	)
-	pid, err := h.system.Root.SpawnNamed(props, ref.Type+"/"+ref.ID+h.system.ProcessRegistry.NextID())
+	h.spawning.Lock()
+	h.spawned = a
+	pid, err := h.system.Root.SpawnNamed(h.props, ref.Type+"/"+ref.ID+h.system.ProcessRegistry.NextID())
+	h.spawned = nil
+	h.spawning.Unlock()
 	if err != nil {
 		return nil, holdfast.Errorf(holdfast.CodeInternal, "activate %s: %w", ref, err)
 	}

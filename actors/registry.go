@@ -66,13 +66,13 @@ func (r *registry) add(ref holdfast.Ref, spawn func() (*aggregate, error)) (*agg
 }
 
 func (r *registry) remove(a *aggregate) {
-	s := r.shard(a.ref)
+	s := r.shard(a.ref())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.active[a.ref] != a {
+	if s.active[a.ref()] != a {
 		return
 	}
-	delete(s.active, a.ref)
+	delete(s.active, a.ref())
 	r.watchers.Range(func(gone, _ any) bool {
 		signal(gone.(chan struct{}))
 		return true
@@ -97,7 +97,7 @@ func (r *registry) waitGone(ctx context.Context, going []*aggregate) ([]*aggrega
 	gone := make(chan struct{}, 1)
 	r.watchers.Store(gone, nil)
 	defer r.watchers.Delete(gone)
-	has := func(a *aggregate) bool { return r.find(a.ref) == a }
+	has := func(a *aggregate) bool { return r.find(a.ref()) == a }
 	for {
 		for len(going) > 0 && !has(going[len(going)-1]) {
 			going = going[:len(going)-1]

@@ -28,7 +28,7 @@ func TestWaitEmptyInTheLastMoment(t *testing.T) {
 		var r registry
 		r.init()
 		ref := holdfast.Ref{Type: "account", ID: "a"}
-		a, err := r.add(ref, func() (*aggregate, error) { return &aggregate{ref: ref}, nil })
+		a, err := r.add(ref, func() (*aggregate, error) { return &aggregate{engine: &Engine{ref: ref}}, nil })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -75,7 +75,7 @@ func (h Head) sequences() ([]uint64, error) {
 	if h.Position.IsZero() {
 		return nil, nil
 	}
-	seqs := make([]uint64, 0, messages.MaxTrail+1)
+	seqs := make([]uint64, 0, min(len(h.Before), messages.MaxTrail)+1)
 	seqs = append(seqs, h.Position.Sequence())
 	for _, seq := range h.Before[:min(len(h.Before), messages.MaxTrail)] {
 		if seq == 0 || seq >= seqs[len(seqs)-1] {
