@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"github.com/nats-io/nats.go"
@@ -21,6 +22,9 @@ const (
 	leastSpan = 3
 	// mostSpan is how many messages a span has. The server gives them without a pause.
 	mostSpan = 64
+	// maxGrown is for how many commits there is room made at once, whatever their number is said
+	// to be.
+	maxGrown = 1 << 16
 	// first is the tag of the question for the first commit.
 	first = -1
 )
@@ -208,6 +212,8 @@ func (w *walk) takeFirst(got answer) error {
 	if len(got.parts) == 1 {
 		seq = number(got.parts[0], "Nats-Sequence")
 		w.count = number(got.parts[0], "Nats-Num-Pending") + 1
+		more := int(min(w.count, maxGrown)) - len(w.steps)
+		w.steps, w.commits = slices.Grow(w.steps, max(more, 0)), slices.Grow(w.commits, max(more, 0))
 	}
 	switch i := w.oldest; {
 	case i < 0: // it is one of those that the walk comes to
