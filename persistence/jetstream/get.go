@@ -74,6 +74,11 @@ func (p *partition) directLast(subject string) query {
 	return query{subject: p.direct + "." + subject, replicated: p.replicated}
 }
 
+// quickLast asks for its body and nothing else.
+func (p *partition) quickLast(subject string) query {
+	return query{subject: p.direct + "." + subject, body: []byte(`{"no_hdr":true}`), replicated: p.replicated}
+}
+
 // directAt asks for the message at a sequence.
 func (p *partition) directAt(seq uint64) query {
 	return query{subject: p.direct, body: sequenceRequest(seq), replicated: p.replicated}

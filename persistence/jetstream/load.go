@@ -51,7 +51,7 @@ func (s *Store) ends(ctx context.Context, a aggregate, fingerprint string) (ends
 	}
 	pending := 1
 	if fingerprint != "" {
-		if err := s.reads.ask(ctx, s.snapshots.directLast(s.snapshotSubject(a)), tagSnapshot, out); err != nil {
+		if err := s.reads.ask(ctx, s.snapshots.quickLast(s.snapshotSubject(a)), tagSnapshot, out); err != nil {
 			return ends{}, a.unavailable("load", err)
 		}
 		pending++
@@ -81,14 +81,14 @@ func openSnapshot(a aggregate, fingerprint string, got answer) (*persistence.Sna
 	if got.err != nil {
 		return nil, fmt.Errorf("snapshot: %w", got.err)
 	}
-	m, err := parseDirect(got.msg)
-	if errors.Is(err, errNone) {
-		return nil, nil
+	if got.msg.Header != nil { // that is how a server says that it has none
+		if _, err := parseDirect(got.msg); errors.Is(err, errNone) {
+			return nil, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("snapshot: %w", err)
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("snapshot: %w", err)
-	}
-	return persistence.DecodeSnapshot(m.body, a.partition.number, fingerprint)
+	return persistence.DecodeSnapshot(got.msg.Data, a.partition.number, fingerprint)
 }
 
 // connect reads what lies between the snapshot and the last commit. A snapshot that the
