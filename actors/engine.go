@@ -31,8 +31,9 @@ const (
 )
 
 // minPassivationEvents is how many events must have come since the last snapshot for one
-// to be worth taking on passivation: fewer are read back as fast.
-const minPassivationEvents = 16
+// to be worth taking on passivation: fewer are read back as fast, and the many aggregates to
+// which little happens need none.
+const minPassivationEvents = 4
 
 // maxKept is how long an empty queue may be to be kept for the next burst.
 const maxKept = 64

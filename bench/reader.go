@@ -8,15 +8,19 @@ import (
 	"github.com/holdfast-run/holdfast/messages"
 )
 
-// A reader reads messages of the log with as little as possible around them: somebody who
-// knows already where they are. It reads one thing at a time.
+// A reader reads messages of the log with as little as possible around them, their headers left
+// out: somebody who knows already where they are. It reads one thing at a time.
 type reader struct {
 	nc    *nats.Conn
 	inbox string
 	sub   *nats.Subscription
 }
 
-const direct = "$JS.API.DIRECT.GET."
+const (
+	direct = "$JS.API.DIRECT.GET."
+	// bare has a server leave the headers out, which cost more than all the rest.
+	bare = `"no_hdr":true`
+)
 
 // newReader makes one on a connection of its own, with which it ends.
 func newReader(nc *nats.Conn) (*reader, error) {
@@ -34,12 +38,12 @@ func (r *reader) bySequence(sequences []uint64, id string, snapshot bool) error 
 	want := len(sequences)
 	if snapshot {
 		want++
-		if err := r.nc.PublishRequest(direct+contextName.SnapshotStream()+"."+subjectOf(messages.KindSnapshot, id), r.inbox, nil); err != nil {
+		if err := r.nc.PublishRequest(direct+contextName.SnapshotStream()+"."+subjectOf(messages.KindSnapshot, id), r.inbox, []byte("{"+bare+"}")); err != nil {
 			return err
 		}
 	}
 	for _, seq := range sequences {
-		if err := r.nc.PublishRequest(direct+contextName.LogStream(0), r.inbox, fmt.Appendf(nil, `{"seq":%d}`, seq)); err != nil {
+		if err := r.nc.PublishRequest(direct+contextName.LogStream(0), r.inbox, fmt.Appendf(nil, `{"seq":%d,%s}`, seq, bare)); err != nil {
 			return err
 		}
 	}
@@ -51,7 +55,7 @@ const endOfBatch = "204"
 
 // bySubject asks for all messages of an account in one batch.
 func (r *reader) bySubject(sequences []uint64, id string, _ bool) error {
-	request := fmt.Appendf(nil, `{"next_by_subj":%q,"seq":%d,"batch":%d}`, subjectOf(messages.KindLog, id), sequences[0], len(sequences))
+	request := fmt.Appendf(nil, `{"next_by_subj":%q,"seq":%d,"batch":%d,%s}`, subjectOf(messages.KindLog, id), sequences[0], len(sequences), bare)
 	if err := r.nc.PublishRequest(direct+contextName.LogStream(0), r.inbox, request); err != nil {
 		return err
 	}

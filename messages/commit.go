@@ -106,10 +106,7 @@ func (c *Commit) check() error {
 	if len(c.Trail) > MaxTrail {
 		return fmt.Errorf("a trail of %d, the most is %d", len(c.Trail), MaxTrail)
 	}
-	if _, err := resolve(c.Previous, c.Trail); err != nil {
-		return err
-	}
-	return nil
+	return leadsBack(c.Previous, c.Trail)
 }
 
 // ChainedDigest computes the digest that a commit with this body has when it follows
@@ -125,8 +122,7 @@ func ChainedDigest(prev Digest, body []byte) (Digest, error) {
 // Before gives the stream sequences of the commits before this one that it knows of,
 // newest first: previous and the trail.
 func (c *Commit) Before() []uint64 {
-	seqs, _ := resolve(c.Previous, c.Trail) // checked by OpenCommit
-	return seqs
+	return resolve(c.Previous, c.Trail) // checked by OpenCommit
 }
 
 // SetBefore is the reverse of Before: it takes the sequences of up to 33 commits,
@@ -138,23 +134,32 @@ func (c *Commit) SetBefore(seqs []uint64) {
 	}
 }
 
-func resolve(from uint64, distances []uint64) ([]uint64, error) {
-	if from == 0 {
-		if len(distances) > 0 {
-			return nil, errors.New("a trail without a previous commit")
+// leadsBack checks a trail.
+func leadsBack(from uint64, distances []uint64) error {
+	if from == 0 && len(distances) > 0 {
+		return errors.New("a trail without a previous commit")
+	}
+	for _, d := range distances {
+		if d == 0 || d >= from {
+			return errors.New("its trail does not lead backwards")
 		}
-		return nil, nil
+		from -= d
+	}
+	return nil
+}
+
+// resolve gives the sequences of a trail, newest first.
+func resolve(from uint64, distances []uint64) []uint64 {
+	if from == 0 {
+		return nil
 	}
 	seqs := make([]uint64, 1, len(distances)+1)
 	seqs[0] = from
 	for _, d := range distances {
-		if d == 0 || d >= from {
-			return nil, errors.New("its trail does not lead backwards")
-		}
 		from -= d
 		seqs = append(seqs, from)
 	}
-	return seqs, nil
+	return seqs
 }
 
 // Distances writes sequences, newest first, as a trail does: each as how far it lies
@@ -206,7 +211,7 @@ func OpenSnapshot(body []byte) (*Snapshot, error) {
 	if len(s.Trail) > MaxTrail+1 {
 		return nil, fmt.Errorf("snapshot: a trail of %d, the most is %d", len(s.Trail), MaxTrail+1)
 	}
-	if _, err := resolve(s.Sequence, s.Trail); err != nil {
+	if err := leadsBack(s.Sequence, s.Trail); err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
 	return s, nil
@@ -215,8 +220,7 @@ func OpenSnapshot(body []byte) (*Snapshot, error) {
 // Before gives the stream sequences of the commits before the snapshot's own, newest
 // first.
 func (s *Snapshot) Before() []uint64 {
-	seqs, _ := resolve(s.Sequence, s.Trail) // checked by OpenSnapshot
-	return seqs[1:]
+	return resolve(s.Sequence, s.Trail)[1:] // checked by OpenSnapshot
 }
 
 // IDFingerprint is what a snapshot keeps of a command id.

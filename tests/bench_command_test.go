@@ -29,6 +29,7 @@ import (
 
 // A rig is a server with our log and a raw stream beside it.
 type rig struct {
+	server  *natsd.Server
 	member  *cluster.Member   // the first of them
 	members []*cluster.Member // of one cluster, in this process
 	store   *jetstream.Store  // the first one's
@@ -45,19 +46,12 @@ func newRig(tb testing.TB, relaxed bool, members int) *rig {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(server.Stop)
-	dial := func() *nats.Conn {
-		nc, err := server.Connect(natsd.Node, nats.ReconnectBufSize(-1))
-		if err != nil {
-			tb.Fatal(err)
-		}
-		return nc
-	}
-	r := &rig{seqs: make([]uint64, 1000)}
+	r := &rig{server: server, seqs: make([]uint64, 1000)}
 	for range members {
-		r.join(tb, dial)
+		r.join(tb)
 	}
 	r.member = r.members[0]
-	if r.raw, err = natsjs.New(dial()); err != nil {
+	if r.raw, err = natsjs.New(r.dial(tb)); err != nil {
 		tb.Fatal(err)
 	}
 	if _, err := r.raw.CreateStream(ctx, natsjs.StreamConfig{
@@ -68,11 +62,20 @@ func newRig(tb testing.TB, relaxed bool, members int) *rig {
 	return r
 }
 
+func (r *rig) dial(tb testing.TB) *nats.Conn {
+	tb.Helper()
+	nc, err := r.server.Connect(natsd.Node, nats.ReconnectBufSize(-1))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return nc
+}
+
 // join adds a member, with a store of its own on the log.
-func (r *rig) join(tb testing.TB, dial func() *nats.Conn) {
+func (r *rig) join(tb testing.TB) {
 	tb.Helper()
 	ctx := context.Background()
-	store, err := jetstream.Open(ctx, jetstream.Config{Context: "bench", Publish: dial(), Read: []*nats.Conn{dial(), dial()}})
+	store, err := jetstream.Open(ctx, jetstream.Config{Context: "bench", Publish: r.dial(tb), Read: []*nats.Conn{r.dial(tb), r.dial(tb)}})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -81,7 +84,7 @@ func (r *rig) join(tb testing.TB, dial func() *nats.Conn) {
 		Host: actors.Config{
 			Context: "bench", Store: store, Types: []holdfast.Definition{bank.Account}, Log: slog.New(slog.DiscardHandler), MaxActive: 200_000,
 		},
-		Conn: dial(),
+		Conn: r.dial(tb),
 	})
 	if err != nil {
 		tb.Fatal(err)

@@ -158,7 +158,7 @@ func TestReadsOfWhatIsTooBig(t *testing.T) {
 	r := &reads{size: 2 * inFlight}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if w, err := r.enter(ctx); err != nil || w != inFlight {
+	if w, err := r.enter(ctx, 0); err != nil || w != inFlight {
 		t.Errorf("it weighs %d, %v", w, err)
 	}
 }
@@ -170,7 +170,7 @@ func TestReadsAdmittedAsTheirContextEnds(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		entered := make(chan error, 1)
 		go func() {
-			w, err := r.enter(ctx)
+			w, err := r.enter(ctx, 0)
 			if err == nil {
 				r.leave(w, unknown)
 			}
@@ -216,9 +216,9 @@ func TestWalkIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	const n = 3 * window
-	w := walk{store: f.store, a: a, out: make(chan answer, n), asked: make([]bool, n)}
+	w := walk{store: f.store, a: a, out: make(chan answer, window)}
 	for i := range n {
-		w.order = append(w.order, uint64(n-i))
+		w.steps = append(w.steps, step{seq: uint64(2 * (n - i))})
 	}
 	if err := w.ask(t.Context()); err != nil || w.pending != window {
 		t.Errorf("%d are asked for, %v, want %d", w.pending, err, window)

@@ -74,9 +74,33 @@ func (p *partition) directLast(subject string) query {
 	return query{subject: p.direct + "." + subject, replicated: p.replicated}
 }
 
+// quickLast asks for its body and nothing else.
+func (p *partition) quickLast(subject string) query {
+	return query{subject: p.direct + "." + subject, body: []byte(`{"no_hdr":true}`), replicated: p.replicated}
+}
+
 // directAt asks for the message at a sequence.
 func (p *partition) directAt(seq uint64) query {
 	return query{subject: p.direct, body: sequenceRequest(seq), replicated: p.replicated}
+}
+
+// directFirst asks for the first message of a subject, and how many there are after it. The
+// server has both in its index: it scans nothing from where the log begins.
+func (p *partition) directFirst(subject string) query {
+	return query{subject: p.direct, body: []byte(`{"seq":1,"next_by_subj":"` + subject + `","batch":1}`), span: 1, replicated: p.replicated}
+}
+
+// quickAt asks for the body of the message at a sequence and nothing else: to make and to read
+// the headers costs more than all the rest. Whose it is, is for the asker to find out.
+func (p *partition) quickAt(seq uint64) query {
+	body := strconv.AppendUint(append(make([]byte, 0, 44), `{"seq":`...), seq, 10)
+	return query{subject: p.direct, body: append(body, `,"no_hdr":true}`...), replicated: p.replicated}
+}
+
+// quickSpan asks for those of n messages from a sequence on.
+func (p *partition) quickSpan(seq uint64, n int) query {
+	body := fmt.Appendf(nil, `{"seq":%d,"batch":%d,"max_bytes":%d,"no_hdr":true}`, seq, n, spanBytes)
+	return query{subject: p.direct, body: body, span: n, replicated: p.replicated}
 }
 
 func (p *partition) leaderLast(subject string) query {

@@ -27,7 +27,7 @@ func (s *Store) Load(ctx context.Context, ref holdfast.Ref, fingerprint string) 
 		}
 		return l, nil
 	}
-	return s.connect(ctx, a, e)
+	return s.connect(ctx, a, e, false)
 }
 
 // ends are the newest snapshot and the last commit of an aggregate.
@@ -51,7 +51,7 @@ func (s *Store) ends(ctx context.Context, a aggregate, fingerprint string) (ends
 	}
 	pending := 1
 	if fingerprint != "" {
-		if err := s.reads.ask(ctx, s.snapshots.directLast(s.snapshotSubject(a)), tagSnapshot, out); err != nil {
+		if err := s.reads.ask(ctx, s.snapshots.quickLast(s.snapshotSubject(a)), tagSnapshot, out); err != nil {
 			return ends{}, a.unavailable("load", err)
 		}
 		pending++
@@ -81,27 +81,28 @@ func openSnapshot(a aggregate, fingerprint string, got answer) (*persistence.Sna
 	if got.err != nil {
 		return nil, fmt.Errorf("snapshot: %w", got.err)
 	}
-	m, err := parseDirect(got.msg)
-	if errors.Is(err, errNone) {
-		return nil, nil
+	if got.msg.Header != nil { // that is how a server says that it has none
+		if _, err := parseDirect(got.msg); errors.Is(err, errNone) {
+			return nil, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("snapshot: %w", err)
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("snapshot: %w", err)
-	}
-	return persistence.DecodeSnapshot(m.body, a.partition.number, fingerprint)
+	return persistence.DecodeSnapshot(got.msg.Data, a.partition.number, fingerprint)
 }
 
 // connect reads what lies between the snapshot and the last commit. A snapshot that the
-// chain does not lead to is ignored.
-func (s *Store) connect(ctx context.Context, a aggregate, e ends) (persistence.Loaded, error) {
+// chain does not lead to is ignored. What was read quickly and does not fit is read once more,
+// carefully, which tells what is wrong.
+func (s *Store) connect(ctx context.Context, a aggregate, e ends, careful bool) (persistence.Loaded, error) {
 	l := persistence.Loaded{Ignored: e.ignored}
 	newest := []persistence.Commit{e.last}
 	if snap := e.snapshot; snap != nil {
-		rest, err := s.before(ctx, a, e.last, snap.Head.Position.Sequence())
+		since, err := s.before(ctx, a, e.last, snap.Head.Position.Sequence(), careful)
 		if err != nil {
 			return persistence.Loaded{}, err
 		}
-		l.Commits = oldestFirst(newest, rest)
+		l.Commits = oldestFirst(newest, since.commits)
 		if snap.Head.Equal(e.last.Head()) {
 			l.Snapshot, l.Commits, l.Head = snap, nil, e.last.Head()
 			return l, nil
@@ -111,14 +112,18 @@ func (s *Store) connect(ctx context.Context, a aggregate, e ends) (persistence.L
 			return l, nil
 		}
 		l.Ignored = fmt.Errorf("snapshot: version %d at %s is not in the log: %w", snap.Head.Version, snap.Head.Position, err)
-		newest = append(newest, rest...)
+		newest = append(newest, since.commits...)
 	}
-	rest, err := s.before(ctx, a, newest[len(newest)-1], 0)
+	rest, err := s.before(ctx, a, newest[len(newest)-1], 0, careful)
 	if err != nil {
 		return persistence.Loaded{}, err
 	}
-	l.Commits = oldestFirst(newest, rest)
-	if l.Head, err = a.first().FollowAll(l.Commits); err != nil {
+	l.Commits = oldestFirst(newest, rest.commits)
+	l.Head, err = a.first().FollowAll(l.Commits)
+	if rest.quick && (err != nil || rest.count != uint64(len(l.Commits))) {
+		return s.connect(ctx, a, e, true)
+	}
+	if err != nil {
 		return persistence.Loaded{}, a.corrupt(err)
 	}
 	return l, nil

@@ -26,6 +26,13 @@ type caller interface {
 	lost(err error)
 }
 
+// A gatherer is a caller to whom several messages answer.
+type gatherer interface {
+	// part takes one of them, unless it is the last one, with which the gatherer is replied
+	// to. The pipe is locked meanwhile.
+	part(m *nats.Msg) (taken bool)
+}
+
 // A pipe sends requests on one connection without waiting for the answers before: all
 // answers come to one subscription, and the last token of their subject says whose they
 // are. It has neither a goroutine nor a timer a request.
@@ -126,17 +133,28 @@ func (p *pipe) receive(m *nats.Msg) {
 	if err != nil {
 		return // not an answer to anything that was sent
 	}
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		return
-	}
-	p.active.Add(1)
-	p.mu.Unlock()
-	defer p.active.Done()
-	if c := p.take(uint32(token), uint32(token>>32)); c != nil {
+	if c := p.answered(uint32(token), uint32(token>>32), m); c != nil {
+		defer p.active.Done()
 		c.replied(m)
 	}
+}
+
+// answered frees a slot and gives its caller, who is active then, unless it has been taken or
+// more is to come.
+func (p *pipe) answered(i, generation uint32, m *nats.Msg) caller {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || int(i) >= len(p.slots) || p.slots[i].generation != generation {
+		return nil
+	}
+	if g, ok := p.slots[i].caller.(gatherer); ok && g.part(m) {
+		return nil
+	}
+	c := p.takeLocked(i)
+	if c != nil {
+		p.active.Add(1)
+	}
+	return c
 }
 
 // tick counts one tick and gives up on what has waited too long.

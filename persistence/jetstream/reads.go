@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 )
@@ -17,23 +18,29 @@ const (
 	leastWeight = 512
 	// unknown is the size of an answer that did not come.
 	unknown = -1
+	// spanBytes is how much one request for a span may bring, and one message more.
+	spanBytes = 1 << 20
 )
 
 // A query is one request for a message.
 type query struct {
 	subject string
 	body    []byte
+	// span, when set, is how many messages may answer, before one with a status says where
+	// they end.
+	span int
 	// replicated: several servers could answer, of which one is asked.
 	replicated bool
 	// leads, when set, is the partition whose leader alone answers.
 	leads *partition
 }
 
-// An answer to a query; tag is the asker's.
+// An answer to a query; tag is the asker's. Of a span msg is what came after its parts.
 type answer struct {
-	tag int
-	msg *nats.Msg
-	err error
+	tag   int
+	msg   *nats.Msg
+	parts []*nats.Msg
+	err   error
 }
 
 // reads sends queries by its pipes in turn, so that what is on its way stays below inFlight. Since nobody
@@ -44,8 +51,9 @@ type reads struct {
 	// waited long enough.
 	unled func(w *wait, ask func()) bool
 
+	turn atomic.Uint32 // of the pipes
+
 	mu      sync.Mutex
-	turn    int // of the pipes
 	size    int // the largest answer seen of late
 	taken   int // of inFlight
 	waiting []*waiter
@@ -59,7 +67,7 @@ type waiter struct {
 // ask sends a query as soon as there is room. The answer goes to out, which must have
 // room for it. After an error out hears nothing.
 func (r *reads) ask(ctx context.Context, q query, tag int, out chan<- answer) error {
-	weight, err := r.enter(ctx)
+	weight, err := r.enter(ctx, q.span)
 	if err != nil {
 		return err
 	}
@@ -72,10 +80,7 @@ func (r *reads) ask(ctx context.Context, q query, tag int, out chan<- answer) er
 }
 
 func (r *reads) next() *pipe {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.turn = (r.turn + 1) % len(r.pipes)
-	return r.pipes[r.turn]
+	return r.pipes[r.turn.Add(1)%uint32(len(r.pipes))]
 }
 
 // one sends a query and waits for the answer.
@@ -100,10 +105,12 @@ type read struct {
 	again  int    // how often it was asked again
 	waited uint64 // for how many ticks before that
 	unled  wait
+	parts  []*nats.Msg
 	out    chan<- answer
 }
 
 func (r *read) send() error {
+	r.parts = r.parts[:0]
 	return r.from.next().sendAfter(r.waited, &nats.Msg{Subject: r.query.subject, Data: r.query.body}, r)
 }
 
@@ -113,12 +120,28 @@ func (r *read) wait(ticks uint64) bool {
 	return true
 }
 
+// part takes a message of a span.
+func (r *read) part(m *nats.Msg) bool {
+	if len(r.parts) == r.query.span || m.Header.Get("Status") != "" {
+		return false
+	}
+	if r.parts == nil {
+		r.parts = make([]*nats.Msg, 0, r.query.span)
+	}
+	r.parts = append(r.parts, m)
+	return true
+}
+
 func (r *read) replied(m *nats.Msg) {
 	if r.query.replicated && unled(m) && r.from.unled(&r.unled, r.sendAgain) {
 		return
 	}
-	r.from.leave(r.weight, len(m.Data))
-	r.out <- answer{tag: r.tag, msg: m}
+	size := len(m.Data)
+	for _, part := range r.parts {
+		size = max(size, len(part.Data))
+	}
+	r.from.leave(r.weight, size)
+	r.out <- answer{tag: r.tag, msg: m, parts: r.parts}
 }
 
 func (r *read) lost(err error) {
@@ -141,12 +164,16 @@ func (r *read) fail(err error) {
 	r.out <- answer{tag: r.tag, err: err}
 }
 
-func (r *reads) enter(ctx context.Context) (int, error) {
+// enter waits until there is room for a query, for a span of messages if it is not 0.
+func (r *reads) enter(ctx context.Context, span int) (int, error) {
 	if err := context.Cause(ctx); err != nil {
 		return 0, err
 	}
 	r.mu.Lock()
 	weight := max(leastWeight, min(r.size, inFlight))
+	if span > 0 {
+		weight = min(span*weight, max(weight, spanBytes))
+	}
 	if len(r.waiting) == 0 && r.taken+weight <= inFlight {
 		r.taken += weight
 		r.mu.Unlock()

@@ -100,7 +100,7 @@ func TestReadsLetTheNextIn(t *testing.T) {
 		}
 	}
 	go func() {
-		_, err := r.enter(ctx)
+		_, err := r.enter(ctx, 0)
 		big <- err
 	}()
 	await(t, "the big one waits", waiting(1))
@@ -108,7 +108,7 @@ func TestReadsLetTheNextIn(t *testing.T) {
 	r.size = 0
 	r.mu.Unlock()
 	go func() {
-		_, err := r.enter(t.Context())
+		_, err := r.enter(t.Context(), 0)
 		small <- err
 	}()
 	await(t, "the small one waits behind it", waiting(2))
@@ -129,7 +129,7 @@ func TestReadsLetTheNextIn(t *testing.T) {
 func TestReadsLearnSizes(t *testing.T) {
 	r := &reads{}
 	for range 10 {
-		w, err := r.enter(t.Context())
+		w, err := r.enter(t.Context(), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,9 +138,9 @@ func TestReadsLearnSizes(t *testing.T) {
 		}
 		r.leave(w, 100)
 	}
-	w, _ := r.enter(t.Context())
+	w, _ := r.enter(t.Context(), 0)
 	r.leave(w, 1<<20)
-	if w, _ = r.enter(t.Context()); w != 1<<20 {
+	if w, _ = r.enter(t.Context(), 0); w != 1<<20 {
 		t.Fatalf("after an answer of 1 MiB a request weighs %d", w)
 	}
 	r.leave(w, unknown)
@@ -148,10 +148,10 @@ func TestReadsLearnSizes(t *testing.T) {
 		t.Fatalf("a lost answer changes the size to %d", r.size)
 	}
 	for range 1000 {
-		w, _ = r.enter(t.Context())
+		w, _ = r.enter(t.Context(), 0)
 		r.leave(w, 0)
 	}
-	if w, _ = r.enter(t.Context()); w != leastWeight {
+	if w, _ = r.enter(t.Context(), 0); w != leastWeight {
 		t.Fatalf("after many small answers a request weighs %d", w)
 	}
 	if r.leave(w, 0); r.taken != 0 {
@@ -160,7 +160,7 @@ func TestReadsLearnSizes(t *testing.T) {
 	r.leave(-1<<40, unknown) // far too much is on its way
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := r.enter(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := r.enter(ctx, 0); !errors.Is(err, context.Canceled) {
 		t.Fatalf("error is %v", err)
 	}
 }
