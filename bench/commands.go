@@ -63,15 +63,31 @@ func (w *deposits) prepare(ctx context.Context, s *stage) ([]part, error) {
 
 // openAll opens the accounts.
 func (w *deposits) openAll(ctx context.Context) error {
+	for _, id := range w.ids {
+		w.answered.Store(id, new(atomic.Int64))
+	}
+	err := atOnce(w.ids, func(id string) error {
+		_, err := w.stage.members[0].Send(ctx, account(id), &bankpb.OpenAccount{Owner: "ada"})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("open accounts: %w", err)
+	}
+	return nil
+}
+
+// atOnce does something for each of the ids, many of them at a time, and gives one of the
+// errors.
+func atOnce(ids []string, do func(id string) error) error {
 	const callers = 256
-	ids := make(chan string)
+	rest := make(chan string)
 	var mu sync.Mutex
 	var failed error
 	var all sync.WaitGroup
 	for range callers {
 		all.Go(func() {
-			for id := range ids {
-				if _, err := w.stage.members[0].Send(ctx, account(id), &bankpb.OpenAccount{Owner: "ada"}); err != nil {
+			for id := range rest {
+				if err := do(id); err != nil {
 					mu.Lock()
 					failed = err
 					mu.Unlock()
@@ -79,16 +95,12 @@ func (w *deposits) openAll(ctx context.Context) error {
 			}
 		})
 	}
-	for _, id := range w.ids {
-		w.answered.Store(id, new(atomic.Int64))
-		ids <- id
+	for _, id := range ids {
+		rest <- id
 	}
-	close(ids)
+	close(rest)
 	all.Wait()
-	if failed != nil {
-		return fmt.Errorf("open accounts: %w", failed)
-	}
-	return nil
+	return failed
 }
 
 // turn has so many callers send commands to the first node.

@@ -99,7 +99,7 @@ func (s *stage) join(ctx context.Context, i int, host actors.Config) error {
 	}
 	s.stores = append(s.stores, store)
 	host.Context, host.Store, host.Log = contextName, store, slog.New(slog.DiscardHandler)
-	host.Types = []holdfast.Definition{bank.Account}
+	host.Types = append([]holdfast.Definition{bank.Account}, host.Types...)
 	member, err := cluster.Start(ctx, cluster.Config{
 		Host: host, Conn: dialled[1], Replicas: s.mode.replicas(), Name: memberName(i),
 	})

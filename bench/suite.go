@@ -88,7 +88,7 @@ func run(ctx context.Context, o options) (report.Document, error) {
 func runOne(ctx context.Context, o options, m mode, k kind) (results []report.Result, err error) {
 	name := fmt.Sprintf("%s, %s", k.name, m.name)
 	o.told("%s: starting", name)
-	s, err := newStage(ctx, m, o.dir, max(k.members, 1), actors.Config{MaxActive: maxActive, Idle: k.idle})
+	s, err := newStage(ctx, m, o.dir, max(k.members, 1), actors.Config{MaxActive: maxActive, Idle: k.idle, Types: k.types})
 	if err != nil {
 		return nil, unlessEnded(ctx, err)
 	}
@@ -111,7 +111,11 @@ func runOne(ctx context.Context, o options, m mode, k kind) (results []report.Re
 		if len(rounds) == 0 {
 			continue
 		}
-		r := report.Summarise(rounds, k.judged...)
+		judged := k.judged
+		if p.judged != nil {
+			judged = p.judged
+		}
+		r := report.Summarise(rounds, judged...)
 		r.Workload, r.Mode, r.Unit = p.of(k), m.name, k.unit
 		if o.zipf && k.zipf {
 			r.Workload += " zipf"

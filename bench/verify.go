@@ -51,10 +51,21 @@ func (s *stage) verify(ctx context.Context, want map[string]tally) error {
 	return nil
 }
 
-// count reads the log.
+// count reads what the log has of accounts.
 func (s *stage) count(ctx context.Context) (map[string]*tally, error) {
 	found := map[string]*tally{}
-	unread, err := s.stores[0].Scan(ctx, persistence.ScanOptions{}, func(r persistence.Record) error {
+	err := s.scan(ctx, bank.Account, func(id string, e holdfast.Event) {
+		if found[id] == nil {
+			found[id] = new(tally)
+		}
+		found[id].add(e)
+	})
+	return found, err
+}
+
+// scan reads the events of all aggregates of a type in the log.
+func (s *stage) scan(ctx context.Context, typ holdfast.Definition, each func(id string, e holdfast.Event)) error {
+	unread, err := s.stores[0].Scan(ctx, persistence.ScanOptions{Filter: persistence.Filter{Type: typ.Name()}}, func(r persistence.Record) error {
 		subject, err := messages.ParseSubject(r.Subject)
 		if err != nil {
 			return err
@@ -64,16 +75,13 @@ func (s *stage) count(ctx context.Context) (map[string]*tally, error) {
 			return err
 		}
 		id := subject.ID.Raw()
-		if found[id] == nil {
-			found[id] = new(tally)
-		}
 		for _, ch := range c.Changes {
 			for _, recorded := range ch.Events {
-				e, err := persistence.DecodeEvent(bank.Account, recorded)
+				e, err := persistence.DecodeEvent(typ, recorded)
 				if err != nil {
 					return err
 				}
-				found[id].add(e)
+				each(id, e)
 			}
 		}
 		return nil
@@ -82,7 +90,7 @@ func (s *stage) count(ctx context.Context) (map[string]*tally, error) {
 		err = fmt.Errorf("%d commits cannot be read", unread)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the log: %w", err)
+		return fmt.Errorf("read the log: %w", err)
 	}
-	return found, nil
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/bench/report"
 )
 
@@ -29,6 +30,8 @@ type part struct {
 	name string
 	ours turn
 	raw  []turn
+	// judged are the ratios that count, where they are not those of the workload.
+	judged []string
 }
 
 // of names the part of a workload.
@@ -45,7 +48,9 @@ type kind struct {
 	least      time.Duration // that a side runs, so that each caller has several turns
 	// idle is how long an aggregate stays active without being asked, if not as usual.
 	idle time.Duration
-	make func(o options) workload
+	// types are hosted beside the accounts.
+	types []holdfast.Definition
+	make  func(o options) workload
 }
 
 var (
@@ -66,6 +71,7 @@ var kinds = []kind{
 	{name: "return", does: "commands to aggregates that have been passivated", unit: "commands", judged: byTime, idle: idleAfter, make: newReturn},
 	{name: "gateway", does: "1 client, and 64, that send JSON over TCP", unit: "commands", judged: byTime, make: newGateway},
 	{name: "remote", does: "1 caller, and 64, of aggregates of another node", unit: "commands", judged: byTime, members: 2, make: newRemote},
+	{name: "saga", does: "64 that begin sagas of three steps, and one that waits for a saga to begin", unit: "commands", judged: byRate, types: []holdfast.Definition{shares.Type()}, make: newSaga},
 	{name: "soak", does: "64 callers that read 1,000 aggregates and write each tenth time: for long runs", unit: "operations", judged: byRate, make: newSoak},
 }
 
