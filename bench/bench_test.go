@@ -14,7 +14,16 @@ import (
 	"github.com/holdfast-run/holdfast/node/cli"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain is a victim in the process that a benchmark has started for it.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "victim" {
+		cfg := cli.Config{Program: "node"}
+		root := bench.Small(cfg, 32)
+		root.SetArgs(os.Args[1:])
+		os.Exit(cli.Execute(context.Background(), root, cfg))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // A said is what a command line said, and how it ended.
 type said struct {

@@ -70,6 +70,9 @@ Exit codes: 0 measured and verified, 1 failed, not verified or interrupted, 2 wr
 			}
 			tell := progress{cmd.ErrOrStderr(), cfg.ErrTerminal}
 			o.told, o.most = tell.say, most
+			if o.self, err = self(cmd); err != nil {
+				return err
+			}
 			if len(args) == 0 {
 				fmt.Fprintf(cmd.ErrOrStderr(), "No workload is named: this is the quick set, which takes about %s. '%s --help' lists all.\n", o.takes(), cmd.CommandPath())
 			}
@@ -84,7 +87,7 @@ Exit codes: 0 measured and verified, 1 failed, not verified or interrupted, 2 wr
 	fs.BoolVar(&f.zipf, "zipf", false, "have many pick few aggregates often and many seldom")
 	fs.BoolVar(&f.json, "json", false, "write one JSON document instead of tables")
 	fs.StringVar(&f.out, "out", "", "`file` to write the JSON document to as well")
-	cmd.AddCommand(compareCommand(cfg))
+	cmd.AddCommand(compareCommand(cfg), victimCommand())
 	return cmd
 }
 

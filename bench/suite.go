@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-run/holdfast/actors"
 	"github.com/holdfast-run/holdfast/bench/report"
+	"github.com/holdfast-run/holdfast/cluster"
 )
 
 // options say what is run, and how.
@@ -22,6 +23,8 @@ type options struct {
 	dir    string
 	// most bounds the aggregates and callers of a workload, for tests; 0 does not.
 	most int
+	// self begins the command line of a process that is a part of a benchmark.
+	self []string
 	// told hears what is being done.
 	told func(format string, args ...any)
 }
@@ -88,7 +91,7 @@ func run(ctx context.Context, o options) (report.Document, error) {
 func runOne(ctx context.Context, o options, m mode, k kind) (results []report.Result, err error) {
 	name := fmt.Sprintf("%s, %s", k.name, m.name)
 	o.told("%s: starting", name)
-	s, err := newStage(ctx, m, o.dir, max(k.members, 1), actors.Config{MaxActive: maxActive, Idle: k.idle, Types: k.types})
+	s, err := newStage(ctx, m, o.dir, o.settingOf(k))
 	if err != nil {
 		return nil, unlessEnded(ctx, err)
 	}
@@ -137,6 +140,18 @@ func runOne(ctx context.Context, o options, m mode, k kind) (results []report.Re
 	return results, nil
 }
 
+// settingOf is what a workload needs.
+func (o options) settingOf(k kind) setting {
+	set := setting{members: max(k.members, 1), host: actors.Config{MaxActive: maxActive, Idle: k.idle, Types: k.types}}
+	if k.victim {
+		set.self = o.self
+		if o.most > 0 {
+			set.lease = cluster.LeastLease
+		}
+	}
+	return set
+}
+
 // unlessEnded is nil when ctx has ended, which is told elsewhere.
 func unlessEnded(ctx context.Context, err error) error {
 	if ended(ctx) {
@@ -146,12 +161,15 @@ func unlessEnded(ctx context.Context, err error) error {
 }
 
 // runRounds has all sides take turns, each round in another order. The first round warms up and
-// does not count.
+// does not count, unless the sides share what they measure.
 func runRounds(ctx context.Context, o options, name string, per time.Duration, p part) ([]report.Round, error) {
 	turns := append(slices.Clone(p.raw), p.ours) // ours is the last one
 	samples := make([]report.Sample, len(turns))
 	var rounds []report.Round
 	for round := range 1 + o.rounds {
+		if round == 0 && p.shared {
+			continue
+		}
 		d := per
 		if round == 0 {
 			o.told("%s: warming up", name)
@@ -164,6 +182,9 @@ func runRounds(ctx context.Context, o options, name string, per time.Duration, p
 			var err error
 			if samples[at], err = measured(ctx, turns[at], d); err != nil {
 				return nil, err
+			}
+			if p.shared {
+				samples[at].CPU, samples[at].Allocs = 0, 0
 			}
 		}
 		if ended(ctx) {

@@ -32,6 +32,9 @@ type part struct {
 	raw  []turn
 	// judged are the ratios that count, where they are not those of the workload.
 	judged []string
+	// shared: all sides are measured in one and the same incident. There is nothing to warm up,
+	// and what the process uses is nobody's.
+	shared bool
 }
 
 // of names the part of a workload.
@@ -50,7 +53,9 @@ type kind struct {
 	idle time.Duration
 	// types are hosted beside the accounts.
 	types []holdfast.Definition
-	make  func(o options) workload
+	// victim: one member is a process of its own, which can be killed.
+	victim bool
+	make   func(o options) workload
 }
 
 var (
@@ -72,6 +77,7 @@ var kinds = []kind{
 	{name: "gateway", does: "1 client, and 64, that send JSON over TCP", unit: "commands", judged: byTime, make: newGateway},
 	{name: "remote", does: "1 caller, and 64, of aggregates of another node", unit: "commands", judged: byTime, members: 2, make: newRemote},
 	{name: "saga", does: "64 that begin sagas of three steps, and one that waits for a saga to begin", unit: "commands", judged: byRate, types: []holdfast.Definition{shares.Type()}, make: newSaga},
+	{name: "failover", does: "a node is killed without a word: how long its aggregates do not answer", unit: "kills", judged: []string{"p50"}, victim: true, make: newFailover},
 	{name: "soak", does: "64 callers that read 1,000 aggregates and write each tenth time: for long runs", unit: "operations", judged: byRate, make: newSoak},
 }
 
