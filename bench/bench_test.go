@@ -65,6 +65,7 @@ func TestEachWorkload(t *testing.T) {
 		t.Run(name, func(t *testing.T) { blink(t, "always", name) })
 	}
 	t.Run("many evenly and not", func(t *testing.T) { blink(t, "relaxed", "many", "--zipf") })
+	t.Run("an old log", func(t *testing.T) { blink(t, "relaxed", "return", "--events", "200") })
 	t.Run("three servers", func(t *testing.T) { blink(t, "three", "many") })
 }
 
@@ -137,6 +138,9 @@ func TestWrongUsage(t *testing.T) {
 		{"hot --dir /does/not/exist", "--dir /does/not/exist: it is no folder: make it, or name another"},
 		{"hot --out /does/not/exist/x.json", "--out /does/not/exist/x.json: its folder is not there"},
 		{"hot --zipf", "--zipf: it is for the workload many: name it, or leave the flag out"},
+		{"hot --events 10", "--events: it is for the workloads many, load and return: name one of them, or leave the flag out"},
+		{"many --events 15", "--events 15: want 0 to 1000000000, by tens, for instance 1000000"},
+		{"many --events -10", "--events -10: want 0 to"},
 		{"hot --fast", "unknown flag: --fast"},
 		{"compare x.json", "accepts 2 arg(s), received 1"},
 		{"compare /does/not/exist.json x.json", "open /does/not/exist.json"},

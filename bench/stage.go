@@ -59,6 +59,7 @@ type stage struct {
 	stops   []func(context.Context) error // what a workload has started, to be stopped first
 	setting setting
 	victim  *victim
+	aged    int // events that were there before the workload
 	// admin is how another process's servers are reached, where there are none in this one.
 	admin *natsd.Admin
 }
@@ -87,12 +88,27 @@ func newStage(ctx context.Context, m mode, dir string, set setting) (s *stage, e
 	if err := s.startServers(ctx); err != nil {
 		return s, err
 	}
-	for i := range set.members {
+	return s, s.joinAll(ctx)
+}
+
+// joinAll adds the members that are asked for.
+func (s *stage) joinAll(ctx context.Context) error {
+	for i := range s.setting.members {
 		if err := s.join(ctx, i, memberName(i)); err != nil {
-			return s, err
+			return err
 		}
 	}
-	return s, nil
+	return nil
+}
+
+// take takes the servers that have been started. Those of which the start failed are nil.
+func (s *stage) take(started []*natsd.Server, errs []error) error {
+	for _, server := range started {
+		if server != nil {
+			s.servers = append(s.servers, server)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // startServers starts all of them, and the victim, if there is one.
@@ -163,6 +179,15 @@ const stopTimeout = 15 * time.Second
 
 // close stops everything in order and removes the folder.
 func (s *stage) close() error {
+	err := s.leave()
+	if s.folder != "" {
+		err = errors.Join(err, os.RemoveAll(s.folder))
+	}
+	return err
+}
+
+// leave stops everything in order. The folder stays.
+func (s *stage) leave() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	var errs []error
@@ -186,8 +211,6 @@ func (s *stage) close() error {
 		all.Go(server.Stop)
 	}
 	all.Wait()
-	if s.folder != "" {
-		errs = append(errs, os.RemoveAll(s.folder))
-	}
+	s.stops, s.members, s.stores, s.conns, s.servers = nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }

@@ -20,6 +20,7 @@ type options struct {
 	rounds int
 	per    time.Duration // that each side runs in a round
 	zipf   bool
+	events int // that are in the log before
 	dir    string
 	// most bounds the aggregates and callers of a workload, for tests; 0 does not.
 	most int
@@ -101,6 +102,12 @@ func runOne(ctx context.Context, o options, m mode, k kind) (results []report.Re
 		}
 		debug.FreeOSMemory() // so that the next one does not find what this one had
 	}()
+	if k.ages && o.events > 0 {
+		tell := func(format string, args ...any) { o.told(name+": "+format, args...) }
+		if err := s.age(ctx, o.events, tell); err != nil {
+			return nil, unlessEnded(ctx, fmt.Errorf("age the log: %w", err))
+		}
+	}
 	w := k.make(o)
 	parts, err := w.prepare(ctx, s)
 	if err != nil {
@@ -122,6 +129,9 @@ func runOne(ctx context.Context, o options, m mode, k kind) (results []report.Re
 		r.Workload, r.Mode, r.Unit = p.of(k), m.name, k.unit
 		if o.zipf && k.zipf {
 			r.Workload += " zipf"
+		}
+		if s.aged > 0 {
+			r.Workload += " +" + short(s.aged)
 		}
 		_, r.Memory = memory()
 		results = append(results, r)

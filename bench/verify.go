@@ -51,15 +51,23 @@ func (s *stage) verify(ctx context.Context, want map[string]tally) error {
 	return nil
 }
 
-// count reads what the log has of accounts.
+// count reads what the log has of accounts, and finds as many events as there were before the
+// workload.
 func (s *stage) count(ctx context.Context) (map[string]*tally, error) {
-	found := map[string]*tally{}
+	found, aged := map[string]*tally{}, 0
 	err := s.scan(ctx, bank.Account, func(id string, e holdfast.Event) {
+		if isAged(id) {
+			aged++
+			return
+		}
 		if found[id] == nil {
 			found[id] = new(tally)
 		}
 		found[id].add(e)
 	})
+	if err == nil && aged != s.aged {
+		err = fmt.Errorf("the log has %d events of before the workload, and %d were written", aged, s.aged)
+	}
 	return found, err
 }
 

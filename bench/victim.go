@@ -229,10 +229,5 @@ func (s *stage) startWithVictim(ctx context.Context, config natsd.Config) error 
 	}
 	all.Go(func() { errs[n-1] = s.victim.start(ctx) })
 	all.Wait()
-	for _, server := range started {
-		if server != nil {
-			s.servers = append(s.servers, server)
-		}
-	}
-	return errors.Join(errs...)
+	return s.take(started, errs)
 }

@@ -48,6 +48,7 @@ type kind struct {
 	judged     []string
 	members    int           // of the cluster; 0 stands for one
 	zipf       bool          // --zipf is for it
+	ages       bool          // --events is
 	least      time.Duration // that a side runs, so that each caller has several turns
 	// idle is how long an aggregate stays active without being asked, if not as usual.
 	idle time.Duration
@@ -68,12 +69,12 @@ var (
 var kinds = []kind{
 	{name: "one-caller", does: "one caller of one aggregate", unit: "commands", quick: true, judged: byTime, make: newOneCaller},
 	{name: "hot", does: "64 callers of one aggregate", unit: "commands", quick: true, judged: byRate, make: newHot},
-	{name: "many", does: "64 callers of 1,000 aggregates", unit: "commands", quick: true, judged: byRate, zipf: true, make: newMany},
+	{name: "many", does: "64 callers of 1,000 aggregates", unit: "commands", quick: true, judged: byRate, zipf: true, ages: true, make: newMany},
 	{name: "flood", does: "4,000 callers of 10,000 aggregates", unit: "commands", quick: true, judged: byRate, least: time.Second, make: newFlood},
 	{name: "create", does: "64 callers that each begin one aggregate after the other", unit: "aggregates", quick: true, judged: byRate, make: newCreate},
-	{name: "load", does: "loading aggregates of 1 to 1,000 events that are not in memory", unit: "loads", judged: byTime, make: newLoad},
+	{name: "load", does: "loading aggregates of 1 to 1,000 events that are not in memory", unit: "loads", judged: byTime, ages: true, make: newLoad},
 	{name: "replay", does: "10,000 events into a state, and through a projection that does nothing", unit: "events", judged: byRate, make: newReplay},
-	{name: "return", does: "commands to aggregates that have been passivated", unit: "commands", judged: byTime, idle: idleAfter, make: newReturn},
+	{name: "return", does: "commands to aggregates that have been passivated", unit: "commands", judged: byTime, idle: idleAfter, ages: true, make: newReturn},
 	{name: "gateway", does: "1 client, and 64, that send JSON over TCP", unit: "commands", judged: byTime, make: newGateway},
 	{name: "remote", does: "1 caller, and 64, of aggregates of another node", unit: "commands", judged: byTime, members: 2, make: newRemote},
 	{name: "saga", does: "64 that begin sagas of three steps, and one that waits for a saga to begin", unit: "commands", judged: byRate, types: []holdfast.Definition{shares.Type()}, make: newSaga},
