@@ -66,6 +66,9 @@ func TestEachWorkload(t *testing.T) {
 	}
 	t.Run("many evenly and not", func(t *testing.T) { blink(t, "relaxed", "many", "--zipf") })
 	t.Run("an old log", func(t *testing.T) { blink(t, "relaxed", "return", "--events", "200") })
+	t.Run("more aggregates than may be active", func(t *testing.T) {
+		blink(t, "relaxed", "soak", "--aggregates", "2000", "--live", "256")
+	})
 	t.Run("three servers", func(t *testing.T) { blink(t, "three", "many") })
 }
 
@@ -141,6 +144,10 @@ func TestWrongUsage(t *testing.T) {
 		{"hot --events 10", "--events: it is for the workloads many, load and return: name one of them, or leave the flag out"},
 		{"many --events 15", "--events 15: want 0 to 1000000000, by tens, for instance 1000000"},
 		{"many --events -10", "--events -10: want 0 to"},
+		{"hot --aggregates 10", "--aggregates: it is for the workload soak: name it, or leave the flag out"},
+		{"soak --aggregates -1", "--aggregates -1: want 1 to 100000000"},
+		{"hot --live 1000", "--live: it is for the workload soak: name it, or leave the flag out"},
+		{"soak --live 10", "--live 10: want 256 to 100000000"},
 		{"hot --fast", "unknown flag: --fast"},
 		{"compare x.json", "accepts 2 arg(s), received 1"},
 		{"compare /does/not/exist.json x.json", "open /does/not/exist.json"},

@@ -26,7 +26,7 @@ type deposits struct {
 
 	stage    *stage
 	plain    *plain
-	answered sync.Map // how many deposits of an account, by its id
+	answered map[string]*atomic.Int64 // how many deposits of an account, by its id
 }
 
 // fullTrail commits of an aggregate are as many as a commit names at the most, and some.
@@ -63,8 +63,9 @@ func (w *deposits) prepare(ctx context.Context, s *stage) ([]part, error) {
 
 // openAll opens the accounts.
 func (w *deposits) openAll(ctx context.Context) error {
+	w.answered = make(map[string]*atomic.Int64, len(w.ids))
 	for _, id := range w.ids {
-		w.answered.Store(id, new(atomic.Int64))
+		w.answered[id] = new(atomic.Int64)
 	}
 	err := atOnce(w.ids, func(id string) error {
 		_, err := w.stage.members[0].Send(ctx, account(id), &bankpb.OpenAccount{Owner: "ada"})
@@ -118,20 +119,16 @@ func (w *deposits) turn(callers int) turn {
 }
 
 // count notes that a deposit was answered.
-func (w *deposits) count(id string) {
-	n, _ := w.answered.Load(id)
-	n.(*atomic.Int64).Add(1)
-}
+func (w *deposits) count(id string) { w.answered[id].Add(1) }
 
 // verify implements workload.
 func (w *deposits) verify(ctx context.Context) (string, error) {
 	want := map[string]tally{}
 	var all int64
-	w.answered.Range(func(id, n any) bool {
-		paid := n.(*atomic.Int64).Load()
-		want[id.(string)], all = tally{events: paid + 1, balance: paid}, all+paid
-		return true
-	})
+	for id, n := range w.answered {
+		paid := n.Load()
+		want[id], all = tally{events: paid + 1, balance: paid}, all+paid
+	}
 	if err := w.stage.verify(ctx, want); err != nil {
 		return "", err
 	}

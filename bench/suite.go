@@ -21,7 +21,9 @@ type options struct {
 	per    time.Duration // that each side runs in a round
 	zipf   bool
 	events int // that are in the log before
-	dir    string
+	// aggregates of the soak, and how many of them may be active; 0 for the usual numbers.
+	aggregates, live int
+	dir              string
 	// most bounds the aggregates and callers of a workload, for tests; 0 does not.
 	most int
 	// self begins the command line of a process that is a part of a benchmark.
@@ -126,6 +128,9 @@ func runOne(ctx context.Context, o options, m mode, k kind) (results []report.Re
 			judged = p.judged
 		}
 		r := report.Summarise(rounds, judged...)
+		if p.steady {
+			r = r.Steady(rounds)
+		}
 		r.Workload, r.Mode, r.Unit = p.of(k), m.name, k.unit
 		if o.zipf && k.zipf {
 			r.Workload += " zipf"
@@ -153,6 +158,9 @@ func runOne(ctx context.Context, o options, m mode, k kind) (results []report.Re
 // settingOf is what a workload needs.
 func (o options) settingOf(k kind) setting {
 	set := setting{members: max(k.members, 1), host: actors.Config{MaxActive: maxActive, Idle: k.idle, Types: k.types}}
+	if k.soaks && o.live > 0 {
+		set.host.MaxActive = o.live
+	}
 	if k.victim {
 		set.self = o.self
 		if o.most > 0 {
@@ -205,6 +213,9 @@ func runRounds(ctx context.Context, o options, name string, per time.Duration, p
 			r := report.NewRound(ours, raw...)
 			r.Heap, _ = memory()
 			rounds = append(rounds, r)
+			if p.steady && report.Tenth(round, o.rounds) {
+				o.told("%s: %s", name, r.Course(round, o.rounds))
+			}
 		}
 	}
 	return rounds, nil

@@ -25,8 +25,11 @@ func (t *tally) add(e holdfast.Event) {
 	}
 }
 
+// mostViewed accounts are asked for, which takes some seconds when they are not active.
+const mostViewed = 10_000
+
 // verify reads the whole log, and finds of each account what was answered and nothing else, and
-// that a query shows the same. The probe is left out.
+// that a query shows the same, of as many as are not too many. The probe is left out.
 func (s *stage) verify(ctx context.Context, want map[string]tally) error {
 	found, err := s.count(ctx)
 	if err != nil {
@@ -36,9 +39,13 @@ func (s *stage) verify(ctx context.Context, want map[string]tally) error {
 	if len(found) != len(want) {
 		return fmt.Errorf("the log has %d accounts, and %d were opened", len(found), len(want))
 	}
+	viewed := 0
 	for id, w := range want {
 		if f := found[id]; f == nil || *f != w {
 			return fmt.Errorf("the account %s: %d events and a balance of %d were answered, and the log has %v", id, w.events, w.balance, f)
+		}
+		if viewed++; viewed > mostViewed {
+			continue
 		}
 		view, err := s.members[0].View(ctx, account(id))
 		if err != nil {

@@ -35,6 +35,7 @@ type part struct {
 	// shared: all sides are measured in one and the same incident. There is nothing to warm up,
 	// and what the process uses is nobody's.
 	shared bool
+	steady bool // it is to stay as it is over time
 }
 
 // of names the part of a workload.
@@ -49,6 +50,7 @@ type kind struct {
 	members    int           // of the cluster; 0 stands for one
 	zipf       bool          // --zipf is for it
 	ages       bool          // --events is
+	soaks      bool          // --aggregates and --live are
 	least      time.Duration // that a side runs, so that each caller has several turns
 	// idle is how long an aggregate stays active without being asked, if not as usual.
 	idle time.Duration
@@ -79,7 +81,7 @@ var kinds = []kind{
 	{name: "remote", does: "1 caller, and 64, of aggregates of another node", unit: "commands", judged: byTime, members: 2, make: newRemote},
 	{name: "saga", does: "64 that begin sagas of three steps, and one that waits for a saga to begin", unit: "commands", judged: byRate, types: []holdfast.Definition{shares.Type()}, make: newSaga},
 	{name: "failover", does: "a node is killed without a word: how long its aggregates do not answer", unit: "kills", judged: []string{"p50"}, victim: true, make: newFailover},
-	{name: "soak", does: "64 callers that read 1,000 aggregates and write each tenth time: for long runs", unit: "operations", judged: byRate, make: newSoak},
+	{name: "soak", does: "64 callers that read aggregates and write to some, seldom at first, then as often: for long runs", unit: "operations", judged: byRate, soaks: true, make: newSoak},
 }
 
 // find gives the kinds that are named, in the order of the list, or those of the quick set when
