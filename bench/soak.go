@@ -17,7 +17,11 @@ import (
 // mostly the one, then as often the other. Where fewer may be active than there are, most have
 // to be loaded, and others make room. It is for long runs, in which neither memory nor times
 // may grow. Beside it stand getting the last message of a subject, and publishing the next.
-type soak struct{ deposits }
+type soak struct {
+	deposits
+	told  func(format string, args ...any)
+	turns []*atomic.Uint64 // how many errands were picked in turn, of each part
+}
 
 // An errand is one operation.
 type errand struct {
@@ -31,11 +35,12 @@ func newSoak(o options) workload {
 		n = o.atMost(1000)
 	}
 	ids := idsOf(n)
-	return &soak{deposits{ids: ids, callers: []int{o.atMost(64)}, pick: evenly(ids), earlier: fullTrail}}
+	return &soak{told: o.told, deposits: deposits{ids: ids, callers: []int{o.atMost(64)}, pick: evenly(ids), earlier: fullTrail}}
 }
 
 // prepare implements workload.
 func (w *soak) prepare(ctx context.Context, s *stage) ([]part, error) {
+	w.told("soak, %s: opening %d accounts", s.mode.name, len(w.ids))
 	if _, err := w.deposits.prepare(ctx, s); err != nil {
 		return nil, err
 	}
@@ -48,15 +53,23 @@ func (w *soak) prepare(ctx context.Context, s *stage) ([]part, error) {
 		name   string
 		writes float64
 	}{{"97/3", 0.03}, {"50/50", 0.5}} {
-		parts = append(parts, part{name: p.name, ours: w.mixed(w.errands(p.writes)), raw: []turn{w.mixedRaw(nc, w.errands(p.writes))}, steady: true})
+		ours, raw := new(atomic.Uint64), new(atomic.Uint64)
+		w.turns = append(w.turns, ours)
+		parts = append(parts, part{
+			name: p.name, steady: true,
+			ours: w.mixed(w.errands(p.writes, ours)), raw: []turn{w.mixedRaw(nc, w.errands(p.writes, raw))},
+		})
 	}
 	return parts, nil
 }
 
+// stride is a prime, by which those that are picked in turn lie apart: in the order in which they
+// were opened they would be neighbours in the log.
+const stride = 611_953
+
 // errands picks three of four in turn, so that each account is touched in time, and the fourth
 // among those that are picked often.
-func (w *soak) errands(writes float64) picker[errand] {
-	var turn atomic.Uint64
+func (w *soak) errands(writes float64, turn *atomic.Uint64) picker[errand] {
 	return func(dice *rand.Rand) func() errand {
 		often := unevenly(w.ids)(dice)
 		return func() errand {
@@ -64,7 +77,7 @@ func (w *soak) errands(writes float64) picker[errand] {
 			if dice.IntN(4) == 0 {
 				e.id = often()
 			} else {
-				e.id = w.ids[turn.Add(1)%uint64(len(w.ids))]
+				e.id = w.ids[turn.Add(1)*stride%uint64(len(w.ids))]
 			}
 			return e
 		}
@@ -108,8 +121,11 @@ func (w *soak) mixedRaw(nc *nats.Conn, errands picker[errand]) turn {
 // verify implements workload.
 func (w *soak) verify(ctx context.Context) (string, error) {
 	said, err := w.deposits.verify(ctx)
-	stats := w.stage.members[0].Stats()
-	return fmt.Sprintf("%s; %d accounts, %d activations, %d active in the end", said, len(w.ids), stats.Activations, stats.Active), err
+	stats, times := w.stage.members[0].Stats(), uint64(0)
+	for _, turn := range w.turns {
+		times += turn.Load() / uint64(len(w.ids))
+	}
+	return fmt.Sprintf("%s; each of %d accounts was asked at least %d times, %d activations, %d active in the end", said, len(w.ids), times, stats.Activations, stats.Active), err
 }
 
 // getLast gets the last message of a subject.
