@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -68,13 +69,27 @@ func (w *deposits) openAll(ctx context.Context) error {
 		w.answered[id] = new(atomic.Int64)
 	}
 	err := atOnce(w.ids, func(id string) error {
-		_, err := w.stage.members[0].Send(ctx, account(id), &bankpb.OpenAccount{Owner: "ada"})
-		return err
+		return w.stage.untilRoom(func() error {
+			_, err := w.stage.members[0].Send(ctx, account(id), &bankpb.OpenAccount{Owner: "ada"})
+			return err
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("open accounts: %w", err)
 	}
 	return nil
+}
+
+// untilRoom asks again as long as a request is refused because too many aggregates are active.
+func (s *stage) untilRoom(ask func() error) error {
+	for end := time.Now().Add(patience); ; {
+		err := ask()
+		if !errors.Is(err, holdfast.ErrOverloaded) || time.Now().After(end) {
+			return err
+		}
+		s.crowded.Add(1)
+		<-time.After(breath)
+	}
 }
 
 // atOnce does something for each of the ids, many of them at a time, and gives one of the

@@ -89,16 +89,20 @@ func (w *soak) mixed(errands picker[errand]) turn {
 	return func(ctx context.Context, d time.Duration) (report.Sample, error) {
 		return crowd[errand]{w.callers[0], errands}.run(ctx, d, "holdfast", func(_ int, e errand) error {
 			ctx := context.WithoutCancel(ctx)
-			if !e.write {
-				if _, err := member.View(ctx, account(e.id)); err != nil {
-					return fmt.Errorf("look at the account %s: %w", e.id, err)
+			err := w.stage.untilRoom(func() (err error) {
+				if e.write {
+					_, err = member.Send(ctx, account(e.id), &bankpb.Deposit{Amount: 1})
+				} else {
+					_, err = member.View(ctx, account(e.id))
 				}
-				return nil
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("pay into the account %s, or look at it: %w", e.id, err)
 			}
-			if _, err := member.Send(ctx, account(e.id), &bankpb.Deposit{Amount: 1}); err != nil {
-				return fmt.Errorf("pay into the account %s: %w", e.id, err)
+			if e.write {
+				w.count(e.id)
 			}
-			w.count(e.id)
 			return nil
 		})
 	}
@@ -125,7 +129,7 @@ func (w *soak) verify(ctx context.Context) (string, error) {
 	for _, turn := range w.turns {
 		times += turn.Load() / uint64(len(w.ids))
 	}
-	return fmt.Sprintf("%s; each of %d accounts was asked at least %d times, %d activations, %d active in the end", said, len(w.ids), times, stats.Activations, stats.Active), err
+	return fmt.Sprintf("%s; each of %d accounts was asked at least %d times, %d activations, %d active in the end, %d requests had to wait for room", said, len(w.ids), times, stats.Activations, stats.Active, w.stage.crowded.Load()), err
 }
 
 // getLast gets the last message of a subject.

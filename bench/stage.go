@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -59,7 +60,8 @@ type stage struct {
 	stops   []func(context.Context) error // what a workload has started, to be stopped first
 	setting setting
 	victim  *victim
-	aged    int // events that were there before the workload
+	aged    int          // events that were there before the workload
+	crowded atomic.Int64 // requests that were refused because too many aggregates were active
 	// admin is how another process's servers are reached, where there are none in this one.
 	admin *natsd.Admin
 }

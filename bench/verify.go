@@ -47,7 +47,11 @@ func (s *stage) verify(ctx context.Context, want map[string]tally) error {
 		if viewed++; viewed > mostViewed {
 			continue
 		}
-		view, err := s.members[0].View(ctx, account(id))
+		var view holdfast.View
+		err := s.untilRoom(func() (err error) {
+			view, err = s.members[0].View(ctx, account(id))
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("look at the account %s: %w", id, err)
 		}
