@@ -72,6 +72,9 @@ type SendOption func(*Delivery)
 
 // NewDelivery applies the options in order.
 func NewDelivery(opts ...SendOption) Delivery {
+	if len(opts) == 0 {
+		return Delivery{} // d below is on the heap
+	}
 	var d Delivery
 	for _, opt := range opts {
 		opt(&d)

@@ -22,6 +22,19 @@ type aggregate struct {
 	pid     *actor.PID
 	used    atomic.Int64 // the host's tick when it was last asked
 	gone    bool
+	// What the log answers to an append, of which one is under way at most.
+	answered func(persistence.Head, error)
+	answer   appended
+}
+
+func newAggregate(h *Host, def holdfast.Definition, ref holdfast.Ref) *aggregate {
+	a := &aggregate{host: h, ref: ref, engine: NewEngine(def, ref, &h.settings)}
+	a.mailbox.bounce = a.bounced
+	a.answered = func(head persistence.Head, err error) {
+		a.answer = appended{head, err}
+		a.tell(&a.answer)
+	}
+	return a
 }
 
 // What the aggregate hears beside requests.
@@ -98,9 +111,7 @@ func (a *aggregate) perform(ctx actor.Context, effect Effect) {
 	case Pass:
 		h.pass(f.Request)
 	case *Append:
-		h.store.Append(a.ref, f.After, f.Changes, func(head persistence.Head, err error) {
-			a.tell(&appended{head, err})
-		})
+		h.store.Append(a.ref, f.After, f.Changes, a.answered)
 	case Load:
 		a.ignored(f.Ignored)
 		h.background(func(ctx context.Context) { a.tell(a.load(ctx, f.Snapshot)) })

@@ -25,11 +25,24 @@ type batch struct {
 	state   any
 	version holdfast.Version
 	time    time.Time
+
+	append Append
+	// Most batches are of one command.
+	one struct {
+		request [1]*Request
+		print   [1]uint32
+	}
+}
+
+func (e *Engine) newBatch() *batch {
+	b := &batch{state: e.state, version: e.head.Version, time: e.head.Time}
+	b.requests, b.prints = b.one.request[:0], b.one.print[:0]
+	return b
 }
 
 // decide decides on all that waits, and sends what it records to the log.
 func (e *Engine) decide() {
-	b := &batch{state: e.state, version: e.head.Version, time: e.head.Time}
+	b := e.newBatch()
 	next := 0
 	for next < len(e.queue) && e.bug == nil {
 		r := e.queue[next]
@@ -51,7 +64,8 @@ func (e *Engine) decide() {
 		return
 	}
 	e.batch, e.phase = b, phaseAppending
-	e.do(&Append{After: e.head, Changes: b.changes})
+	b.append = Append{After: e.head, Changes: b.changes}
+	e.do(&b.append)
 }
 
 // take decides on one command as the next in the batch. It reports false, and has done
@@ -147,11 +161,11 @@ func (b *batch) add(r *Request, change *messages.Change, state any, size int) {
 // back: what is in memory is what a replay gives. A nil change records nothing.
 func (e *Engine) run(b *batch, r *Request) (change *messages.Change, state any, err error) {
 	defer func() {
-		if _, ok := errors.AsType[*panicked](err); ok {
+		if v := recover(); v != nil {
+			err = internal(r, newPanicked(v))
 			e.bug = err // what a panic leaves behind is not to be trusted
 		}
 	}()
-	defer recoverInto(&err, fmt.Sprintf("%s of %s", proto.MessageName(r.Command), e.ref))
 	meta := r.Meta
 	meta.To = e.ref
 	if meta.At.Before(b.time) {
@@ -214,10 +228,12 @@ type panicked struct {
 
 func (p *panicked) Error() string { return fmt.Sprintf("panic: %v\n%s", p.value, p.stack) }
 
+func newPanicked(value any) *panicked { return &panicked{value, debug.Stack()} }
+
 // recoverInto turns a panic into an internal error.
-func recoverInto(err *error, doing string) {
+func recoverInto(err *error, doing string, ref holdfast.Ref) {
 	if v := recover(); v != nil {
-		*err = holdfast.Errorf(holdfast.CodeInternal, "%s: %w", doing, &panicked{v, debug.Stack()})
+		*err = holdfast.Errorf(holdfast.CodeInternal, "%s %s: %w", doing, ref, newPanicked(v))
 	}
 }
 

@@ -260,7 +260,7 @@ func (e *Engine) failAll(err error) {
 
 // rebuild makes the durable state of what was read.
 func (e *Engine) rebuild(l persistence.Loaded) (err error) {
-	defer recoverInto(&err, "rebuilding "+e.ref.String())
+	defer recoverInto(&err, "rebuilding", e.ref)
 	e.recent.reset()
 	e.unsaved = 0
 	state, err := e.start(l)
@@ -294,7 +294,7 @@ func (e *Engine) start(l persistence.Loaded) (state any, err error) {
 			err = &snapshotError{err}
 		}
 	}()
-	defer recoverInto(&err, "loading the snapshot of "+e.ref.String())
+	defer recoverInto(&err, "loading the snapshot of", e.ref)
 	return l.Start(e.def)
 }
 
@@ -326,7 +326,7 @@ func (e *Engine) show(r *Request) {
 }
 
 func (e *Engine) saved() (m proto.Message, err error) {
-	defer recoverInto(&err, "saving the state of "+e.ref.String())
+	defer recoverInto(&err, "saving the state of", e.ref)
 	return e.def.Save(e.state), nil
 }
 

@@ -78,6 +78,7 @@ type Host struct {
 	log      *slog.Logger
 
 	registry registry
+	hands    *workers
 	tick     atomic.Int64
 	crowded  chan struct{}
 	saves    [savers]chan saveJob
@@ -105,6 +106,7 @@ func NewHost(config Config) (*Host, error) {
 		settings: Settings{Queue: c.Queue, Limit: c.Store.Limit()},
 		system:   c.System,
 		store:    c.Store,
+		hands:    newWorkers(),
 		log:      c.Log,
 		crowded:  make(chan struct{}, 1),
 		loads:    make(chan struct{}, c.Loads),
@@ -154,6 +156,7 @@ func (h *Host) Stop(ctx context.Context) error {
 		h.gate.Lock()
 		h.cancel()
 		h.gate.Unlock()
+		h.hands.stop()
 	})
 	h.reads.Wait()
 	h.workers.Wait()
@@ -256,11 +259,11 @@ func (h *Host) spawn(def holdfast.Definition, ref holdfast.Ref) (*aggregate, err
 			return nil, err
 		}
 	}
-	a := &aggregate{host: h, ref: ref, engine: NewEngine(def, ref, &h.settings)}
-	a.mailbox.bounce = a.bounced
+	a := newAggregate(h, def, ref)
 	props := actor.PropsFromProducer(
 		func() actor.Actor { return a },
 		actor.WithMailbox(func() actor.Mailbox { return &a.mailbox }),
+		actor.WithDispatcher(h.hands),
 	)
 	pid, err := h.system.Root.SpawnNamed(props, ref.Type+"/"+ref.ID+h.system.ProcessRegistry.NextID())
 	if err != nil {

@@ -17,10 +17,12 @@ type mailbox struct {
 
 	invoker    actor.MessageInvoker
 	dispatcher actor.Dispatcher
+	handle     func() // run
 
 	mu      sync.Mutex
 	system  []any
 	user    []any
+	spare   []any // what user was before, to be used again
 	running bool
 	closed  bool
 }
@@ -52,14 +54,14 @@ func (m *mailbox) schedule() {
 	m.running = m.running || start
 	m.mu.Unlock()
 	if start {
-		m.dispatcher.Schedule(m.run)
+		m.dispatcher.Schedule(m.handle)
 	}
 }
 
 // RegisterHandlers implements [actor.Mailbox].
 func (m *mailbox) RegisterHandlers(invoker actor.MessageInvoker, dispatcher actor.Dispatcher) {
 	m.mu.Lock()
-	m.invoker, m.dispatcher = invoker, dispatcher
+	m.invoker, m.dispatcher, m.handle = invoker, dispatcher, m.run
 	m.mu.Unlock()
 }
 
@@ -80,28 +82,41 @@ func (m *mailbox) UserMessageCount() int {
 	return len(m.user)
 }
 
+// maxSpare is how long an empty queue may be to be used again.
+const maxSpare = 8
+
 // run handles what is there, system messages first, until nothing is left.
 func (m *mailbox) run() {
+	var system, user []any
 	for {
-		m.mu.Lock()
-		system, user := m.system, m.user
-		m.system = nil
-		if len(system) == 0 {
-			m.user = nil
-		}
-		if len(system)+len(user) == 0 {
-			m.running = false
-			m.mu.Unlock()
+		if system, user = m.take(user); len(system)+len(user) == 0 {
 			return
 		}
-		m.mu.Unlock()
 		for _, message := range system {
 			m.invoker.InvokeSystemMessage(message)
 		}
-		if len(system) == 0 {
-			m.runUser(user)
-		}
+		m.runUser(user)
 	}
+}
+
+// take takes the system messages, or else the others, and gives back the queue of those that
+// were taken before. If there is neither, the run ends.
+func (m *mailbox) take(before []any) (system, user []any) {
+	clear(before) // an idle aggregate holds on to nothing
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if before != nil && cap(before) <= maxSpare {
+		m.spare = before[:0]
+	}
+	switch {
+	case len(m.system) > 0:
+		system, m.system = m.system, nil
+	case len(m.user) > 0:
+		user, m.user, m.spare = m.user, m.spare, nil
+	default:
+		m.running = false
+	}
+	return system, user
 }
 
 func (m *mailbox) runUser(user []any) {

@@ -194,21 +194,25 @@ type change struct {
 // changeOf reads an entry. One that cannot be read is nobody's: it is told as gone.
 func changeOf(e jetstream.KeyValueEntry) change {
 	c := change{id: e.Key(), revision: e.Revision(), written: e.Created()}
-	switch e.Operation() {
+	c.take(e.Operation(), e.Value())
+	return c
+}
+
+func (c *change) take(op jetstream.KeyValueOp, value []byte) {
+	switch op {
 	case jetstream.KeyValuePut:
-		if id, ok := strings.CutPrefix(e.Key(), leavePrefix); ok {
+		if id, ok := strings.CutPrefix(c.id, leavePrefix); ok {
 			c.leave = id
 			break
 		}
 		var r record
-		if json.Unmarshal(e.Value(), &r) == nil && r.ID == e.Key() {
+		if json.Unmarshal(value, &r) == nil && r.ID == c.id {
 			c.record = &r
 		}
 	case jetstream.KeyValuePurge:
 		c.expired = true
 	case jetstream.KeyValueDelete:
 	}
-	return c
 }
 
 // watch tells everything that is there and then every change, in order, until ctx ends

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/holdfast-run/holdfast"
@@ -88,14 +89,31 @@ func (i *incarnation) linked() bool { return i.lease.good() && i.lease.linked.Lo
 
 var errCutOff = holdfast.Errorf(holdfast.CodeUnavailable, "this node is cut off from the others: send it again, to another one if there is one")
 
+// A waiter waits for the answer to a request that is executed here. It is used again once it
+// has heard it: then the host is done with the request.
+type waiter struct {
+	request  actors.Request
+	answered chan actors.Answer
+	hear     func(actors.Answer)
+}
+
+var waiters = sync.Pool{New: func() any {
+	w := &waiter{answered: make(chan actors.Answer, 1)}
+	w.hear = func(a actors.Answer) { w.answered <- a }
+	return w
+}}
+
 // answer has the request executed here.
 func (i *incarnation) answer(ctx context.Context, r actors.Request) (actors.Answer, error) {
-	answered := make(chan actors.Answer, 1)
-	r.Done = func(a actors.Answer) { answered <- a }
+	w := waiters.Get().(*waiter)
+	w.request = r
+	w.request.Done = w.hear
 	good := i.lease.spell.Load()
-	i.host.Deliver(&r)
+	i.host.Deliver(&w.request)
 	select {
-	case a := <-answered:
+	case a := <-w.answered:
+		w.request = actors.Request{}
+		waiters.Put(w)
 		// Another node may own the aggregate by now and have told otherwise.
 		if !i.lease.good() {
 			return actors.Answer{}, i.overtaken(r, a)

@@ -10,9 +10,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/natsd"
+	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence/persistencetest"
 )
 
@@ -177,17 +179,59 @@ func TestDeadWatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	i := m.current.Load()
+	eventually(t, "it has settled, and heard of it", func() bool {
+		v := i.scene.Load()
+		self := v.member(i.id)
+		return self.Settled >= self.since() && v.revision == i.lease.last()
+	})
 	for name := range register.ConsumerNames(t.Context()).Name() {
 		if err := register.DeleteConsumer(t.Context(), name); err != nil {
 			t.Fatal(err)
 		}
 	}
 	died := time.Now()
-	revision := m.current.Load().scene.Load().revision
-	eventually(t, "it hears again", func() bool { return m.current.Load().scene.Load().revision > revision })
+	revision := i.scene.Load().revision
+	eventually(t, "it hears again", func() bool { return i.scene.Load().revision > revision })
 	if took := time.Since(died); took > 9*time.Second { // it would be told everything anew after 18 s
 		t.Errorf("it hears again after %v", took)
 	}
+}
+
+// The same, and no other watch can be had, as when the server that leads them all has died as well.
+func TestNoWatch(t *testing.T) {
+	r := startRing(t)
+	js, err := jetstream.New(r.config().Conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bucket := messages.Context("test").MembersBucket()
+	register, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: "KV_" + bucket, Subjects: []string{"$KV." + bucket + ".>"}, MaxMsgsPerSubject: 1, MaxConsumers: 2,
+		AllowDirect: true, AllowRollup: true, AllowMsgTTL: true, SubjectDeleteMarkerTTL: goneFor,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := r.member(), r.member()
+	eventually(t, "both see two", func() bool { return sees(one, 2) && sees(two, 2) })
+	for name := range register.ConsumerNames(t.Context()).Name() {
+		if err := register.DeleteConsumer(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := register.CreateConsumer(t.Context(), jetstream.ConsumerConfig{InactiveThreshold: time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	revision := one.current.Load().scene.Load().revision
+	eventually(t, "it hears", func() bool { return one.current.Load().scene.Load().revision > revision+10 })
+	if !sees(one, 2) || !sees(two, 2) {
+		t.Error("one is missed that is there")
+	}
+	if err := two.current.Load().lease.end(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it hears of one that goes", func() bool { return sees(one, 1) })
 }
 
 // A node that has written nothing to the register for longer than a deposed leader may not

@@ -130,7 +130,7 @@ func (i *incarnation) join(ctx context.Context, r record) error {
 // look keeps the scene as the register is, until the incarnation is over. The one who
 // waits for begun hears when the node's own record has been written.
 func (i *incarnation) look(reg *register, begun chan<- error) {
-	alls, ones := make(chan []change), make(chan change)
+	alls, ones, snapshots := make(chan []change), make(chan change), make(chan []change)
 	status := i.bucket.nc.StatusChanged(nats.CONNECTED, nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
 	defer i.bucket.nc.RemoveStatusListener(status)
 	elected := make(chan struct{}, 1)
@@ -158,12 +158,17 @@ func (i *incarnation) look(reg *register, begun chan<- error) {
 		case c := <-ones:
 			reg.apply(c, i.now())
 			i.heed(c)
+		case all := <-snapshots:
+			reg.replace(all, i.now())
 		case <-itself.C:
 		case <-elected:
 			i.lease.elected()
 		case <-beat.C:
 			if own.missing(reg.revision, i.lease.last()) {
 				poke(again)
+			}
+			if own.lost {
+				i.workers.Go(func() { i.snapshot(snapshots) })
 			}
 			if i.lease.good() { // the register can be written
 				i.removeSilent(reg.silent(i.now()))

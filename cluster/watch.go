@@ -43,6 +43,21 @@ func (i *incarnation) watch(alls chan<- []change, ones chan<- change, again <-ch
 	}
 }
 
+// snapshot reads the register without a watch, once.
+func (i *incarnation) snapshot(to chan<- []change) {
+	ctx, cancel := context.WithTimeout(i.over, i.lease.record.Lease/renewAfter)
+	defer cancel()
+	all, err := i.bucket.snapshot(ctx)
+	if err != nil {
+		i.log.Debug("the register cannot be read", "error", err)
+		return
+	}
+	select {
+	case to <- all:
+	case <-ctx.Done():
+	}
+}
+
 // An echo is what a node hears of its own records. When there is none, its watch was kept by
 // a server that has gone, and tells nothing of the others either.
 type echo struct {

@@ -45,10 +45,11 @@ func (b *Inbox) accept(ctx context.Context, c *command) (sequence uint64, duplic
 			return 0, false, holdfast.Errorf(holdfast.CodeUnavailable, "the command cannot be stored (%s); it was not accepted: send it again later", api.Description)
 		}
 		perhaps = perhaps || !refused && !errors.Is(err, jetstream.ErrNoStreamResponse)
+		until := begin
 		if perhaps { // nothing is lost by an attempt that is cut off
-			begin = ctx
+			until = ctx
 		}
-		if (perhaps || passing(err)) && pause(begin, retryInterval) == nil {
+		if (perhaps || passing(err)) && pause(until, retryInterval) == nil {
 			continue
 		}
 		if perhaps {

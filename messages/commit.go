@@ -62,13 +62,14 @@ func chain(prev Digest, sealed []byte) Digest {
 // body and the commit's digest, which it also sets.
 func (c *Commit) Seal(prev Digest) ([]byte, Digest, error) {
 	c.Digest = nil
-	body, err := proto.MarshalOptions{}.MarshalAppend(make([]byte, 0, proto.Size(c)+sealLen), c)
+	sealed, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(make([]byte, 0, proto.Size(c)+sealLen), c)
 	if err != nil {
 		return nil, Digest{}, fmt.Errorf("encode commit: %w", err)
 	}
-	d := chain(prev, body)
-	c.Digest = d[:]
-	return append(append(body, sealTag...), d[:]...), d, nil
+	d := chain(prev, sealed)
+	body := append(append(sealed, sealTag...), d[:]...)
+	c.Digest = body[len(body)-len(d):]
+	return body, d, nil
 }
 
 // OpenCommit decodes a commit and checks all that can be checked of it alone. The

@@ -67,7 +67,7 @@ func (h Head) Seal(id string, changes []*messages.Change) (Commit, error) {
 	if err != nil {
 		return Commit{}, holdfast.Errorf(holdfast.CodeInternal, "%w", err)
 	}
-	return Commit{Commit: c, Body: body}, nil
+	return Commit{Commit: c, Body: body, before: before}, nil
 }
 
 // sequences of the last commit and those before it, newest first, 33 at most.
@@ -155,8 +155,11 @@ func (c Commit) Head() Head {
 	h := Head{
 		Version:  holdfast.Version(c.LastVersion),
 		Position: c.Position,
-		Before:   c.Before(),
+		Before:   c.before,
 		Time:     unixTime(c.Time),
+	}
+	if h.Before == nil {
+		h.Before = c.Before()
 	}
 	copy(h.Digest[:], c.Digest)
 	return h

@@ -97,6 +97,8 @@ type Commit struct {
 	Position holdfast.Position
 	// Body is the commit as it stands in the log.
 	Body []byte
+
+	before []uint64 // what Before gives, when it is known
 }
 
 // A Snapshot is a cached state.

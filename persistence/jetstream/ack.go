@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 )
@@ -56,12 +55,15 @@ func (p *partition) parseFullAck(m *nats.Msg) (ack, error) {
 // parsePlainAck reads {"stream":"<ours>","seq":<n>}, which is all that a healthy server
 // sends.
 func (p *partition) parsePlainAck(data []byte) (uint64, bool) {
-	digits, ok := strings.CutPrefix(string(data), p.ack)
-	if !ok || len(digits) < 2 || len(digits) > 20 || digits[len(digits)-1] != '}' {
+	if len(data) < len(p.ack) || string(data[:len(p.ack)]) != p.ack {
+		return 0, false
+	}
+	digits := data[len(p.ack):]
+	if len(digits) < 2 || len(digits) > 20 || digits[len(digits)-1] != '}' {
 		return 0, false
 	}
 	var seq uint64
-	for _, d := range []byte(digits[:len(digits)-1]) {
+	for _, d := range digits[:len(digits)-1] {
 		if d < '0' || d > '9' {
 			return 0, false
 		}

@@ -63,16 +63,18 @@ func (s *Store) seal(ref holdfast.Ref, after persistence.Head, changes []*messag
 		return nil, err
 	}
 	if after.Position.IsZero() {
-		after = a.first
+		after = a.first()
 	} else if after.Position.Partition() != a.partition.number {
 		return nil, holdfast.Errorf(holdfast.CodeInternal, "append to %s: the head at %s is of another partition than %d", ref, after.Position, a.partition.number)
-	}
-	if size, limit := persistence.Size(changes), s.Limit(); size > limit {
-		return nil, holdfast.Errorf(holdfast.CodeTooLarge, "the changes of %s take %d bytes, the limit is %d", ref, size, limit)
 	}
 	c, err := after.Seal(s.newID(), changes)
 	if err != nil {
 		return nil, err
+	}
+	if limit := s.Limit(); len(c.Body) > limit { // else its changes are within it, too
+		if size := persistence.Size(changes); size > limit {
+			return nil, holdfast.Errorf(holdfast.CodeTooLarge, "the changes of %s take %d bytes, the limit is %d", ref, size, limit)
+		}
 	}
 	return &pending{store: s, a: a, after: after, commit: c}, nil
 }

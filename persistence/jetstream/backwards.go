@@ -32,7 +32,7 @@ func (s *Store) Backwards(ctx context.Context, ref holdfast.Ref, at holdfast.Ver
 				page, err = s.page(ctx, a, page[0])
 			}
 			if err == nil && len(page) == 1 {
-				if _, err = a.first.Follow(page[0]); err != nil {
+				if _, err = a.first().Follow(page[0]); err != nil {
 					err = a.corrupt(err)
 				} else {
 					yield(page[0], nil)

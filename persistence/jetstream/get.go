@@ -176,11 +176,13 @@ func parseLeader(m *nats.Msg) (stored, error) {
 // An aggregate is one with its place in the log.
 type aggregate struct {
 	ref       holdfast.Ref
-	id        messages.ID
-	subject   string
+	place     messages.Subject
+	subject   string // place as text
 	partition *partition
-	first     persistence.Head // when nothing has happened yet
 }
+
+// first is its head when nothing has happened yet.
+func (a aggregate) first() persistence.Head { return persistence.HeadAt(a.place) }
 
 func (s *Store) aggregate(ref holdfast.Ref) (aggregate, error) {
 	sub, err := persistence.LogSubject(s.context, ref, uint32(len(s.partitions)))
@@ -188,8 +190,7 @@ func (s *Store) aggregate(ref holdfast.Ref) (aggregate, error) {
 		return aggregate{}, err
 	}
 	return aggregate{
-		ref: ref, id: sub.ID, subject: sub.String(),
-		partition: s.partitions[sub.Partition], first: persistence.HeadAt(sub),
+		ref: ref, place: sub, subject: sub.String(), partition: s.partitions[sub.Partition],
 	}, nil
 }
 

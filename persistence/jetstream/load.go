@@ -21,7 +21,7 @@ func (s *Store) Load(ctx context.Context, ref holdfast.Ref, fingerprint string) 
 		return persistence.Loaded{}, err
 	}
 	if !e.found {
-		l := persistence.Loaded{Head: a.first, Ignored: e.ignored}
+		l := persistence.Loaded{Head: a.first(), Ignored: e.ignored}
 		if e.snapshot != nil {
 			l.Ignored = fmt.Errorf("snapshot: it is of version %d, but the log has nothing", e.snapshot.Head.Version)
 		}
@@ -118,7 +118,7 @@ func (s *Store) connect(ctx context.Context, a aggregate, e ends) (persistence.L
 		return persistence.Loaded{}, err
 	}
 	l.Commits = oldestFirst(newest, rest)
-	if l.Head, err = a.first.FollowAll(l.Commits); err != nil {
+	if l.Head, err = a.first().FollowAll(l.Commits); err != nil {
 		return persistence.Loaded{}, a.corrupt(err)
 	}
 	return l, nil

@@ -98,9 +98,8 @@ func (p *pipe) sendAfter(waited uint64, m *nats.Msg, c caller) error {
 }
 
 func (p *pipe) reply(i, generation uint32) string {
-	buf := make([]byte, 0, len(p.prefix)+13)
-	buf = append(buf, p.prefix...)
-	return string(strconv.AppendUint(buf, uint64(generation)<<32|uint64(i), 36))
+	var token [13]byte
+	return p.prefix + string(strconv.AppendUint(token[:0], uint64(generation)<<32|uint64(i), 36))
 }
 
 // take frees a slot and gives its caller, unless it has been taken.

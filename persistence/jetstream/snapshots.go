@@ -12,7 +12,7 @@ import (
 )
 
 func (s *Store) snapshotSubject(a aggregate) string {
-	return messages.Subject{Context: s.context, Kind: messages.KindSnapshot, Type: a.ref.Type, ID: a.id}.String()
+	return messages.Subject{Context: s.context, Kind: messages.KindSnapshot, Type: a.ref.Type, ID: a.place.ID}.String()
 }
 
 // SaveSnapshot implements [persistence.Snapshotter]. It returns when the server has

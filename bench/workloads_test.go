@@ -1,0 +1,74 @@
+package bench
+
+import (
+	"context"
+	"flag"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// With -args -alone, profiles are of Holdfast and nothing else: the raw sides are left out.
+var alone = flag.Bool("alone", false, "leave the raw sides out of BenchmarkWorkloads")
+
+// BenchmarkWorkloads runs what the command runs, a round an iteration:
+//
+//	go test ./bench -run '^$' -bench 'Workloads/many/relaxed' -benchtime 5x -cpuprofile cpu.out -args -alone
+func BenchmarkWorkloads(b *testing.B) {
+	for _, k := range kinds {
+		for _, m := range modes {
+			b.Run(k.name+"/"+m.name, func(b *testing.B) {
+				if *alone {
+					benchmarkAlone(b, m, k)
+					return
+				}
+				results, err := runOne(b.Context(), benchmarked(b), m, k)
+				if err != nil {
+					b.Fatal(err)
+				}
+				for _, r := range results {
+					for _, x := range r.Ratios {
+						b.ReportMetric(x.Median, x.Figure+"-ratio")
+					}
+					b.ReportMetric(r.Ours.Allocs, "allocs/cmd")
+				}
+			})
+		}
+	}
+}
+
+// benchmarked are the options of a benchmark. What its workload kills is this program, too.
+func benchmarked(b *testing.B) options {
+	return options{rounds: b.N, per: time.Second, dir: b.TempDir(), self: []string{os.Args[0], victimVerb}, told: func(string, ...any) {}}
+}
+
+func benchmarkAlone(b *testing.B, m mode, k kind) {
+	o := benchmarked(b)
+	s, err := newStage(b.Context(), m, o.dir, o.settingOf(k))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		if err := s.close(); err != nil {
+			b.Error(err)
+		}
+	}()
+	parts, err := k.make(o).prepare(context.WithoutCancel(b.Context()), s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, p := range parts {
+		name := strings.ReplaceAll(p.of(k), " ", "-")
+		for range b.N {
+			sample, err := measured(b.Context(), p.ours, 3*time.Second)
+			if err != nil {
+				b.Fatal(err)
+			}
+			ops := float64(sample.Ops)
+			b.ReportMetric(ops/sample.Took.Seconds(), "per-s:"+name)
+			b.ReportMetric(float64(sample.Allocs)/ops, "allocs:"+name)
+			b.ReportMetric(float64(sample.CPU.Microseconds())/ops, "us-cpu:"+name)
+		}
+	}
+}
