@@ -2,8 +2,10 @@ package bench_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -14,7 +16,16 @@ import (
 	"github.com/holdfast-run/holdfast/node/cli"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain is a victim in the process that a benchmark has started for it.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "victim" {
+		cfg := cli.Config{Program: "node"}
+		root := bench.Small(cfg, 32)
+		root.SetArgs(os.Args[1:])
+		os.Exit(cli.Execute(context.Background(), root, cfg))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // A said is what a command line said, and how it ended.
 type said struct {
@@ -56,13 +67,32 @@ func TestEachWorkload(t *testing.T) {
 		t.Run(name, func(t *testing.T) { blink(t, "always", name) })
 	}
 	t.Run("many evenly and not", func(t *testing.T) { blink(t, "relaxed", "many", "--zipf") })
+	t.Run("an old log", func(t *testing.T) { blink(t, "relaxed", "return", "--events", "200") })
+	t.Run("more aggregates than may be active", func(t *testing.T) {
+		blink(t, "relaxed", "soak", "--aggregates", "2000", "--live", "256")
+	})
 	t.Run("three servers", func(t *testing.T) { blink(t, "three", "many") })
+}
+
+// TestLeaderKilled: also a server that leads the log can go without a word, which takes an
+// election.
+func TestLeaderKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("an election takes some seconds")
+	}
+	t.Parallel()
+	rounds(t, 1, "three", "failover")
 }
 
 func blink(t *testing.T, mode string, args ...string) {
 	t.Helper()
+	rounds(t, 2, mode, args...)
+}
+
+func rounds(t *testing.T, n int, mode string, args ...string) {
+	t.Helper()
 	dir := t.TempDir()
-	got := command(t.Context(), append(args, "--mode", mode, "--rounds", "2", "--for", "10ms", "--dir", dir, "--out", filepath.Join(dir, "x.json"))...)
+	got := command(t.Context(), append(args, "--mode", mode, "--rounds", strconv.Itoa(n), "--for", "10ms", "--dir", dir, "--out", filepath.Join(dir, "x.json"))...)
 	if got.code != cli.ExitOK {
 		t.Fatalf("got %+v", got)
 	}
@@ -74,8 +104,8 @@ func blink(t *testing.T, mode string, args ...string) {
 		t.Fatalf("got %+v", d)
 	}
 	for _, r := range d.Results {
-		check(t, r)
-		if !strings.Contains(got.out, r.Verified) || !strings.Contains(got.err, "round 2 of 2") {
+		check(t, r, n)
+		if !strings.Contains(got.out, r.Verified) || !strings.Contains(got.err, fmt.Sprintf("round %d of %d", n, n)) {
 			t.Errorf("it says %s and %s", got.out, got.err)
 		}
 	}
@@ -84,9 +114,9 @@ func blink(t *testing.T, mode string, args ...string) {
 	}
 }
 
-func check(t *testing.T, r report.Result) {
+func check(t *testing.T, r report.Result, rounds int) {
 	t.Helper()
-	if r.Rounds != 2 || r.Ours.PerSecond <= 0 || r.Ours.P50 <= 0 || r.Raw.PerSecond <= 0 || r.Verified == "" || len(r.Heaps) != 2 || r.Memory < r.Heaps[1] {
+	if r.Rounds != rounds || r.Ours.PerSecond <= 0 || r.Ours.P50 <= 0 || r.Raw.PerSecond <= 0 || r.Verified == "" || len(r.Heaps) != rounds || r.Memory < r.Heaps[rounds-1] {
 		t.Errorf("got %+v", r)
 	}
 	judged := 0
@@ -128,6 +158,13 @@ func TestWrongUsage(t *testing.T) {
 		{"hot --dir /does/not/exist", "--dir /does/not/exist: it is no folder: make it, or name another"},
 		{"hot --out /does/not/exist/x.json", "--out /does/not/exist/x.json: its folder is not there"},
 		{"hot --zipf", "--zipf: it is for the workload many: name it, or leave the flag out"},
+		{"hot --events 10", "--events: it is for the workloads many, load and return: name one of them, or leave the flag out"},
+		{"many --events 15", "--events 15: want 0 to 1000000000, by tens, for instance 1000000"},
+		{"many --events -10", "--events -10: want 0 to"},
+		{"hot --aggregates 10", "--aggregates: it is for the workload soak: name it, or leave the flag out"},
+		{"soak --aggregates -1", "--aggregates -1: want 1 to 100000000"},
+		{"hot --live 1000", "--live: it is for the workload soak: name it, or leave the flag out"},
+		{"soak --live 10", "--live 10: want 256 to 100000000"},
 		{"hot --fast", "unknown flag: --fast"},
 		{"compare x.json", "accepts 2 arg(s), received 1"},
 		{"compare /does/not/exist.json x.json", "open /does/not/exist.json"},

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,12 +22,18 @@ const (
 	mostRounds    = 1000
 	shortest      = time.Millisecond
 	longest       = time.Hour
+	mostEvents    = 1_000_000_000
+
+	mostAggregates = 100_000_000
+	leastLive      = 256 // several times as many as there are callers
 )
 
 // flags are what the command line says.
 type flags struct {
 	mode, dir, out string
-	rounds         int
+	rounds, events int
+	aggregates     int
+	live           int
 	per            time.Duration
 	zipf, json     bool
 }
@@ -57,6 +64,8 @@ Exit codes: 0 measured and verified, 1 failed, not verified or interrupted, 2 wr
 		Example: fmt.Sprintf(`  %[1]s bench
   %[1]s bench hot many --mode all
   %[1]s bench many --zipf --rounds 9 --for 5s
+  %[1]s bench many load return --events 10000000
+  %[1]s bench soak --aggregates 1000000 --live 50000 --rounds 30 --for 20s
   %[1]s bench --dir /var/lib/holdfast --out today.json
   %[1]s bench compare recorded.json today.json`, cfg.Program),
 		Args: cobra.ArbitraryArgs,
@@ -70,6 +79,9 @@ Exit codes: 0 measured and verified, 1 failed, not verified or interrupted, 2 wr
 			}
 			tell := progress{cmd.ErrOrStderr(), cfg.ErrTerminal}
 			o.told, o.most = tell.say, most
+			if o.self, err = self(cmd); err != nil {
+				return err
+			}
 			if len(args) == 0 {
 				fmt.Fprintf(cmd.ErrOrStderr(), "No workload is named: this is the quick set, which takes about %s. '%s --help' lists all.\n", o.takes(), cmd.CommandPath())
 			}
@@ -82,15 +94,18 @@ Exit codes: 0 measured and verified, 1 failed, not verified or interrupted, 2 wr
 	fs.IntVar(&f.rounds, "rounds", defaultRounds, "`number` of rounds of each workload")
 	fs.DurationVar(&f.per, "for", defaultPer, "`time` that each side runs in a round")
 	fs.BoolVar(&f.zipf, "zipf", false, "have many pick few aggregates often and many seldom")
+	fs.IntVar(&f.events, "events", 0, "`number` of events that are in the log before many, load and return begin, over a tenth as many other aggregates")
+	fs.IntVar(&f.aggregates, "aggregates", 0, "`number` of aggregates of soak (default 1000)")
+	fs.IntVar(&f.live, "live", 0, "`number` of aggregates that may be active in soak, beyond which those that are longest unused go (default: all)")
 	fs.BoolVar(&f.json, "json", false, "write one JSON document instead of tables")
 	fs.StringVar(&f.out, "out", "", "`file` to write the JSON document to as well")
-	cmd.AddCommand(compareCommand(cfg))
+	cmd.AddCommand(compareCommand(cfg), victimCommand())
 	return cmd
 }
 
 // options checks what was given. The error says which flag is wrong, and what to do.
 func (f flags) options(args []string) (options, error) {
-	o := options{rounds: f.rounds, per: f.per, zipf: f.zipf, dir: f.dir}
+	o := options{rounds: f.rounds, per: f.per, zipf: f.zipf, events: f.events, aggregates: f.aggregates, live: f.live, dir: f.dir}
 	var unknown string
 	if o.kinds, unknown = find(args); unknown != "" {
 		return o, fmt.Errorf("there is no workload %q: choose among %s", unknown, names())
@@ -120,17 +135,35 @@ func (f flags) options(args []string) (options, error) {
 			return o, fmt.Errorf("--out %s: its folder is not there: make it, or name another file", f.out)
 		}
 	}
-	return o, f.checkZipf(o)
+	if f.events < 0 || f.events > mostEvents || f.events%eventsOfAged != 0 {
+		return o, fmt.Errorf("--events %d: want 0 to %d, by tens, for instance 1000000", f.events, mostEvents)
+	}
+	if f.aggregates < 0 || f.aggregates > mostAggregates {
+		return o, fmt.Errorf("--aggregates %d: want 1 to %d", f.aggregates, mostAggregates)
+	}
+	if f.live != 0 && (f.live < leastLive || f.live > mostAggregates) {
+		return o, fmt.Errorf("--live %d: want %d to %d", f.live, leastLive, mostAggregates)
+	}
+	return o, f.checkUse(o)
 }
 
-// checkZipf refuses a flag that would have no effect.
-func (f flags) checkZipf(o options) error {
-	for _, k := range o.kinds {
-		if k.zipf || !f.zipf {
-			return nil
+// checkUse refuses flags that would have no effect.
+func (f flags) checkUse(o options) error {
+	for _, c := range []struct {
+		given    bool
+		flag, of string
+		is       func(kind) bool
+	}{
+		{f.zipf, "--zipf", "the workload many: name it", func(k kind) bool { return k.zipf }},
+		{f.aggregates > 0, "--aggregates", "the workload soak: name it", func(k kind) bool { return k.soaks }},
+		{f.live > 0, "--live", "the workload soak: name it", func(k kind) bool { return k.soaks }},
+		{f.events > 0, "--events", "the workloads many, load and return: name one of them", func(k kind) bool { return k.ages }},
+	} {
+		if c.given && !slices.ContainsFunc(o.kinds, c.is) {
+			return fmt.Errorf("%s: it is for %s, or leave the flag out", c.flag, c.of)
 		}
 	}
-	return errors.New("--zipf: it is for the workload many: name it, or leave the flag out")
+	return nil
 }
 
 // takes is about how long it will be.

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -63,15 +64,46 @@ func (w *deposits) prepare(ctx context.Context, s *stage) ([]part, error) {
 
 // openAll opens the accounts.
 func (w *deposits) openAll(ctx context.Context) error {
+	w.answered = make(map[string]*atomic.Int64, len(w.ids))
+	for _, id := range w.ids {
+		w.answered[id] = new(atomic.Int64)
+	}
+	err := atOnce(w.ids, func(id string) error {
+		return w.stage.untilRoom(func() error {
+			_, err := w.stage.members[0].Send(ctx, account(id), &bankpb.OpenAccount{Owner: "ada"})
+			return err
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("open accounts: %w", err)
+	}
+	return nil
+}
+
+// untilRoom asks again as long as a request is refused because too many aggregates are active.
+func (s *stage) untilRoom(ask func() error) error {
+	for end := time.Now().Add(patience); ; {
+		err := ask()
+		if !errors.Is(err, holdfast.ErrOverloaded) || time.Now().After(end) {
+			return err
+		}
+		s.crowded.Add(1)
+		<-time.After(breath)
+	}
+}
+
+// atOnce does something for each of the ids, many of them at a time, and gives one of the
+// errors.
+func atOnce(ids []string, do func(id string) error) error {
 	const callers = 256
-	ids := make(chan string)
+	rest := make(chan string)
 	var mu sync.Mutex
 	var failed error
 	var all sync.WaitGroup
 	for range callers {
 		all.Go(func() {
-			for id := range ids {
-				if _, err := w.stage.members[0].Send(ctx, account(id), &bankpb.OpenAccount{Owner: "ada"}); err != nil {
+			for id := range rest {
+				if err := do(id); err != nil {
 					mu.Lock()
 					failed = err
 					mu.Unlock()
@@ -79,17 +111,12 @@ func (w *deposits) openAll(ctx context.Context) error {
 			}
 		})
 	}
-	w.answered = map[string]*atomic.Int64{}
-	for _, id := range w.ids {
-		w.answered[id] = new(atomic.Int64)
-		ids <- id
+	for _, id := range ids {
+		rest <- id
 	}
-	close(ids)
+	close(rest)
 	all.Wait()
-	if failed != nil {
-		return fmt.Errorf("open accounts: %w", failed)
-	}
-	return nil
+	return failed
 }
 
 // turn has so many callers send commands to the first node.

@@ -70,7 +70,7 @@ func newPlain(ctx context.Context, s *stage, size, publishers int) (*plain, erro
 		return nil, fmt.Errorf("make a stream beside the log: %w", err)
 	}
 	if s.mode.servers > 1 {
-		if err := p.moveLeader(ctx, js, log); err != nil {
+		if err := lead(ctx, js, p.stream, func() (string, error) { return leader(ctx, log) }); err != nil {
 			return nil, fmt.Errorf("have the stream beside the log led where that is: %w", err)
 		}
 	}
@@ -80,25 +80,26 @@ func newPlain(ctx context.Context, s *stage, size, publishers int) (*plain, erro
 // settled is how long a stream is left alone after its leader was asked to step down.
 const settled = time.Second
 
-// moveLeader has the stream led where the log is: two servers would share the work that the log
+// lead has a stream led by the server that wanted names, which is none as long as that is not
+// known. The raw stream is led where the log is: two servers would share the work that the log
 // has one do.
-func (p *plain) moveLeader(ctx context.Context, js natsjs.JetStream, log natsjs.Stream) error {
+func lead(ctx context.Context, js natsjs.JetStream, stream natsjs.Stream, wanted func() (string, error)) error {
 	tick := time.NewTicker(settled / 20)
 	defer tick.Stop()
 	var asked time.Time
 	for {
-		wanted, err := leader(ctx, log)
+		want, err := wanted()
 		if err != nil {
 			return err
 		}
-		is, err := leader(ctx, p.stream)
-		if err != nil || is == wanted && is != "" {
+		is, err := leader(ctx, stream)
+		if err != nil || is == want && is != "" {
 			return err
 		}
-		if is != "" && wanted != "" && time.Since(asked) > settled {
-			request := fmt.Appendf(nil, `{"placement":{"preferred":%q}}`, wanted)
+		if is != "" && want != "" && time.Since(asked) > settled {
+			request := fmt.Appendf(nil, `{"placement":{"preferred":%q}}`, want)
 			// Whether it was heard is seen above.
-			if _, err := js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+plainStream, request); err != nil {
+			if _, err := js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+stream.CachedInfo().Config.Name, request); err != nil {
 				return err
 			}
 			asked = time.Now()

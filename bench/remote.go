@@ -21,7 +21,7 @@ func newRemote(o options) workload {
 
 // prepare implements workload.
 func (w *remote) prepare(ctx context.Context, s *stage) ([]part, error) {
-	roster, err := s.awaitMembers(ctx)
+	roster, err := s.awaitMembers(ctx, len(s.members))
 	if err != nil {
 		return nil, err
 	}
@@ -38,8 +38,8 @@ func (w *remote) prepare(ctx context.Context, s *stage) ([]part, error) {
 	return w.deposits.prepare(ctx, s)
 }
 
-// awaitMembers returns when all members know one another.
-func (s *stage) awaitMembers(ctx context.Context) (*cluster.Roster, error) {
+// awaitMembers returns when so many members have joined, and none else is there.
+func (s *stage) awaitMembers(ctx context.Context, want int) (*cluster.Roster, error) {
 	tick := time.NewTicker(cluster.LeastLease / 10)
 	defer tick.Stop()
 	for {
@@ -47,7 +47,7 @@ func (s *stage) awaitMembers(ctx context.Context) (*cluster.Roster, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read who is there: %w", err)
 		}
-		if len(roster.Members()) == len(s.members) {
+		if len(roster.Members()) == want {
 			return roster, nil
 		}
 		select {

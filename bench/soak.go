@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -12,13 +13,15 @@ import (
 	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
 )
 
-// soak has 64 callers ask for the state of 1,000 accounts, and pay into one each tenth time. It
-// is for long runs, in which memory must not grow: with many rounds, or long ones. Beside it stand
-// getting the last message of a subject, and publishing the next.
-type soak struct{ deposits }
-
-// writes is the share of operations that write.
-const writes = 0.1
+// soak has 64 callers ask for the state of accounts and pay into them: at first for a long time
+// mostly the one, then as often the other. Where fewer may be active than there are, most have
+// to be loaded, and others make room. It is for long runs, in which neither memory nor times
+// may grow. Beside it stand getting the last message of a subject, and publishing the next.
+type soak struct {
+	deposits
+	told  func(format string, args ...any)
+	turns []*atomic.Uint64 // how many errands were picked in turn, of each part
+}
 
 // An errand is one operation.
 type errand struct {
@@ -27,50 +30,87 @@ type errand struct {
 }
 
 func newSoak(o options) workload {
-	ids := idsOf(o.atMost(1000))
-	return &soak{deposits{ids: ids, callers: []int{o.atMost(64)}, pick: evenly(ids), earlier: fullTrail}}
+	n := o.aggregates
+	if n == 0 {
+		n = o.atMost(1000)
+	}
+	ids := idsOf(n)
+	return &soak{told: o.told, deposits: deposits{ids: ids, callers: []int{o.atMost(64)}, pick: evenly(ids), earlier: fullTrail}}
 }
 
 // prepare implements workload.
 func (w *soak) prepare(ctx context.Context, s *stage) ([]part, error) {
+	w.told("soak, %s: opening %d accounts", s.mode.name, len(w.ids))
 	if _, err := w.deposits.prepare(ctx, s); err != nil {
 		return nil, err
 	}
 	nc := w.plain.conns[0]
-	for _, id := range w.ids { // each subject has something to be got
-		if err := w.plain.publishOne(nc, w.plain.subjectOf(id)); err != nil {
-			return nil, err
+	if err := w.plain.fill(nc, w.ids); err != nil { // each subject has something to be got
+		return nil, err
+	}
+	var parts []part
+	for _, p := range []struct {
+		name   string
+		writes float64
+	}{{"97/3", 0.03}, {"50/50", 0.5}} {
+		ours, raw := new(atomic.Uint64), new(atomic.Uint64)
+		w.turns = append(w.turns, ours)
+		parts = append(parts, part{
+			name: p.name, steady: true,
+			ours: w.mixed(w.errands(p.writes, ours)), raw: []turn{w.mixedRaw(nc, w.errands(p.writes, raw))},
+		})
+	}
+	return parts, nil
+}
+
+// stride is a prime, by which those that are picked in turn lie apart: in the order in which they
+// were opened they would be neighbours in the log.
+const stride = 611_953
+
+// errands picks three of four in turn, so that each account is touched in time, and the fourth
+// among those that are picked often.
+func (w *soak) errands(writes float64, turn *atomic.Uint64) picker[errand] {
+	return func(dice *rand.Rand) func() errand {
+		often := unevenly(w.ids)(dice)
+		return func() errand {
+			e := errand{write: dice.Float64() < writes}
+			if dice.IntN(4) == 0 {
+				e.id = often()
+			} else {
+				e.id = w.ids[turn.Add(1)*stride%uint64(len(w.ids))]
+			}
+			return e
 		}
 	}
-	return []part{{ours: w.mixed, raw: []turn{w.mixedRaw(nc)}}}, nil
 }
 
-func (w *soak) errands(dice *rand.Rand) func() errand {
-	next := w.pick(dice)
-	return func() errand { return errand{next(), dice.Float64() < writes} }
-}
-
-func (w *soak) mixed(ctx context.Context, d time.Duration) (report.Sample, error) {
+func (w *soak) mixed(errands picker[errand]) turn {
 	member := w.stage.members[0]
-	return crowd[errand]{w.callers[0], w.errands}.run(ctx, d, "holdfast", func(_ int, e errand) error {
-		ctx := context.WithoutCancel(ctx)
-		if !e.write {
-			if _, err := member.View(ctx, account(e.id)); err != nil {
-				return fmt.Errorf("look at the account %s: %w", e.id, err)
+	return func(ctx context.Context, d time.Duration) (report.Sample, error) {
+		return crowd[errand]{w.callers[0], errands}.run(ctx, d, "holdfast", func(_ int, e errand) error {
+			ctx := context.WithoutCancel(ctx)
+			err := w.stage.untilRoom(func() (err error) {
+				if e.write {
+					_, err = member.Send(ctx, account(e.id), &bankpb.Deposit{Amount: 1})
+				} else {
+					_, err = member.View(ctx, account(e.id))
+				}
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("pay into the account %s, or look at it: %w", e.id, err)
+			}
+			if e.write {
+				w.count(e.id)
 			}
 			return nil
-		}
-		if _, err := member.Send(ctx, account(e.id), &bankpb.Deposit{Amount: 1}); err != nil {
-			return fmt.Errorf("pay into the account %s: %w", e.id, err)
-		}
-		w.count(e.id)
-		return nil
-	})
+		})
+	}
 }
 
-func (w *soak) mixedRaw(nc *nats.Conn) turn {
+func (w *soak) mixedRaw(nc *nats.Conn, errands picker[errand]) turn {
 	return func(ctx context.Context, d time.Duration) (report.Sample, error) {
-		return crowd[errand]{w.callers[0], w.errands}.run(ctx, d, "get, publish", func(_ int, e errand) error {
+		return crowd[errand]{w.callers[0], errands}.run(ctx, d, "get, publish", func(_ int, e errand) error {
 			s := w.plain.subjectOf(e.id)
 			if !e.write {
 				return getLast(nc, s)
@@ -80,6 +120,16 @@ func (w *soak) mixedRaw(nc *nats.Conn) turn {
 			return w.plain.publishOne(nc, s)
 		})
 	}
+}
+
+// verify implements workload.
+func (w *soak) verify(ctx context.Context) (string, error) {
+	said, err := w.deposits.verify(ctx)
+	stats, times := w.stage.members[0].Stats(), uint64(0)
+	for _, turn := range w.turns {
+		times += turn.Load() / uint64(len(w.ids))
+	}
+	return fmt.Sprintf("%s; each of %d accounts was asked at least %d times, %d activations, %d active in the end, %d requests had to wait for room", said, len(w.ids), times, stats.Activations, stats.Active, w.stage.crowded.Load()), err
 }
 
 // getLast gets the last message of a subject.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-run/holdfast/actors"
 	"github.com/holdfast-run/holdfast/bench/report"
+	"github.com/holdfast-run/holdfast/cluster"
 )
 
 // options say what is run, and how.
@@ -19,9 +20,14 @@ type options struct {
 	rounds int
 	per    time.Duration // that each side runs in a round
 	zipf   bool
-	dir    string
+	events int // that are in the log before
+	// aggregates of the soak, and how many of them may be active; 0 for the usual numbers.
+	aggregates, live int
+	dir              string
 	// most bounds the aggregates and callers of a workload, for tests; 0 does not.
 	most int
+	// self begins the command line of a process that is a part of a benchmark.
+	self []string
 	// told hears what is being done.
 	told func(format string, args ...any)
 }
@@ -88,7 +94,7 @@ func run(ctx context.Context, o options) (report.Document, error) {
 func runOne(ctx context.Context, o options, m mode, k kind) (results []report.Result, err error) {
 	name := fmt.Sprintf("%s, %s", k.name, m.name)
 	o.told("%s: starting", name)
-	s, err := newStage(ctx, m, o.dir, max(k.members, 1), actors.Config{MaxActive: maxActive, Idle: k.idle})
+	s, err := newStage(ctx, m, o.dir, o.settingOf(k))
 	if err != nil {
 		return nil, unlessEnded(ctx, err)
 	}
@@ -98,6 +104,12 @@ func runOne(ctx context.Context, o options, m mode, k kind) (results []report.Re
 		}
 		debug.FreeOSMemory() // so that the next one does not find what this one had
 	}()
+	if k.ages && o.events > 0 {
+		tell := func(format string, args ...any) { o.told(name+": "+format, args...) }
+		if err := s.age(ctx, o.events, tell); err != nil {
+			return nil, unlessEnded(ctx, fmt.Errorf("age the log: %w", err))
+		}
+	}
 	w := k.make(o)
 	parts, err := w.prepare(ctx, s)
 	if err != nil {
@@ -111,10 +123,20 @@ func runOne(ctx context.Context, o options, m mode, k kind) (results []report.Re
 		if len(rounds) == 0 {
 			continue
 		}
-		r := report.Summarise(rounds, k.judged...)
+		judged := k.judged
+		if p.judged != nil {
+			judged = p.judged
+		}
+		r := report.Summarise(rounds, judged...)
+		if p.steady {
+			r = r.Steady(rounds)
+		}
 		r.Workload, r.Mode, r.Unit = p.of(k), m.name, k.unit
 		if o.zipf && k.zipf {
 			r.Workload += " zipf"
+		}
+		if s.aged > 0 {
+			r.Workload += " +" + short(s.aged)
 		}
 		_, r.Memory = memory()
 		results = append(results, r)
@@ -133,6 +155,21 @@ func runOne(ctx context.Context, o options, m mode, k kind) (results []report.Re
 	return results, nil
 }
 
+// settingOf is what a workload needs.
+func (o options) settingOf(k kind) setting {
+	set := setting{members: max(k.members, 1), host: actors.Config{MaxActive: maxActive, Idle: k.idle, Types: k.types}}
+	if k.soaks && o.live > 0 {
+		set.host.MaxActive = o.live
+	}
+	if k.victim {
+		set.self = o.self
+		if o.most > 0 {
+			set.lease = cluster.LeastLease
+		}
+	}
+	return set
+}
+
 // unlessEnded is nil when ctx has ended, which is told elsewhere.
 func unlessEnded(ctx context.Context, err error) error {
 	if ended(ctx) {
@@ -142,12 +179,15 @@ func unlessEnded(ctx context.Context, err error) error {
 }
 
 // runRounds has all sides take turns, each round in another order. The first round warms up and
-// does not count.
+// does not count, unless the sides share what they measure.
 func runRounds(ctx context.Context, o options, name string, per time.Duration, p part) ([]report.Round, error) {
 	turns := append(slices.Clone(p.raw), p.ours) // ours is the last one
 	samples := make([]report.Sample, len(turns))
 	var rounds []report.Round
 	for round := range 1 + o.rounds {
+		if round == 0 && p.shared {
+			continue
+		}
 		d := per
 		if round == 0 {
 			o.told("%s: warming up", name)
@@ -161,6 +201,9 @@ func runRounds(ctx context.Context, o options, name string, per time.Duration, p
 			if samples[at], err = measured(ctx, turns[at], d); err != nil {
 				return nil, err
 			}
+			if p.shared {
+				samples[at].CPU, samples[at].Allocs = 0, 0
+			}
 		}
 		if ended(ctx) {
 			return rounds, nil
@@ -170,6 +213,9 @@ func runRounds(ctx context.Context, o options, name string, per time.Duration, p
 			r := report.NewRound(ours, raw...)
 			r.Heap, _ = memory()
 			rounds = append(rounds, r)
+			if p.steady && report.Tenth(round, o.rounds) {
+				o.told("%s: %s", name, r.Course(round, o.rounds))
+			}
 		}
 	}
 	return rounds, nil

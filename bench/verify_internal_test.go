@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-run/holdfast/actors"
 	"github.com/holdfast-run/holdfast/examples/bank"
 	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
 )
@@ -17,7 +16,7 @@ import (
 // startStage starts one on which some accounts have been paid into.
 func startStage(t *testing.T) (*stage, map[string]tally) {
 	t.Helper()
-	s, err := newStage(t.Context(), modes[1], t.TempDir(), 1, actors.Config{})
+	s, err := newStage(t.Context(), modes[1], t.TempDir(), setting{members: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

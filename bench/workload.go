@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/bench/report"
 )
 
@@ -29,6 +30,12 @@ type part struct {
 	name string
 	ours turn
 	raw  []turn
+	// judged are the ratios that count, where they are not those of the workload.
+	judged []string
+	// shared: all sides are measured in one and the same incident. There is nothing to warm up,
+	// and what the process uses is nobody's.
+	shared bool
+	steady bool // it is to stay as it is over time
 }
 
 // of names the part of a workload.
@@ -42,10 +49,16 @@ type kind struct {
 	judged     []string
 	members    int           // of the cluster; 0 stands for one
 	zipf       bool          // --zipf is for it
+	ages       bool          // --events is
+	soaks      bool          // --aggregates and --live are
 	least      time.Duration // that a side runs, so that each caller has several turns
 	// idle is how long an aggregate stays active without being asked, if not as usual.
 	idle time.Duration
-	make func(o options) workload
+	// types are hosted beside the accounts.
+	types []holdfast.Definition
+	// victim: one member is a process of its own, which can be killed.
+	victim bool
+	make   func(o options) workload
 }
 
 var (
@@ -58,15 +71,17 @@ var (
 var kinds = []kind{
 	{name: "one-caller", does: "one caller of one aggregate", unit: "commands", quick: true, judged: byTime, make: newOneCaller},
 	{name: "hot", does: "64 callers of one aggregate", unit: "commands", quick: true, judged: byRate, make: newHot},
-	{name: "many", does: "64 callers of 1,000 aggregates", unit: "commands", quick: true, judged: byRate, zipf: true, make: newMany},
+	{name: "many", does: "64 callers of 1,000 aggregates", unit: "commands", quick: true, judged: byRate, zipf: true, ages: true, make: newMany},
 	{name: "flood", does: "4,000 callers of 10,000 aggregates", unit: "commands", quick: true, judged: byRate, least: time.Second, make: newFlood},
 	{name: "create", does: "64 callers that each begin one aggregate after the other", unit: "aggregates", quick: true, judged: byRate, make: newCreate},
-	{name: "load", does: "loading aggregates of 1 to 1,000 events that are not in memory", unit: "loads", judged: byTime, make: newLoad},
+	{name: "load", does: "loading aggregates of 1 to 1,000 events that are not in memory", unit: "loads", judged: byTime, ages: true, make: newLoad},
 	{name: "replay", does: "10,000 events into a state, and through a projection that does nothing", unit: "events", judged: byRate, make: newReplay},
-	{name: "return", does: "commands to aggregates that have been passivated", unit: "commands", judged: byTime, idle: idleAfter, make: newReturn},
+	{name: "return", does: "commands to aggregates that have been passivated", unit: "commands", judged: byTime, idle: idleAfter, ages: true, make: newReturn},
 	{name: "gateway", does: "1 client, and 64, that send JSON over TCP", unit: "commands", judged: byTime, make: newGateway},
 	{name: "remote", does: "1 caller, and 64, of aggregates of another node", unit: "commands", judged: byTime, members: 2, make: newRemote},
-	{name: "soak", does: "64 callers that read 1,000 aggregates and write each tenth time: for long runs", unit: "operations", judged: byRate, make: newSoak},
+	{name: "saga", does: "64 that begin sagas of three steps, and one that waits for a saga to begin", unit: "commands", judged: byRate, types: []holdfast.Definition{shares.Type()}, make: newSaga},
+	{name: "failover", does: "a node is killed without a word: how long its aggregates do not answer", unit: "kills", judged: []string{"p50"}, victim: true, make: newFailover},
+	{name: "soak", does: "64 callers that read aggregates and write to some, seldom at first, then as often: for long runs", unit: "operations", judged: byRate, soaks: true, make: newSoak},
 }
 
 // find gives the kinds that are named, in the order of the list, or those of the quick set when

@@ -3,11 +3,10 @@ package bench
 import (
 	"context"
 	"flag"
+	"os"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/holdfast-run/holdfast/actors"
 )
 
 // With -args -alone, profiles are of Holdfast and nothing else: the raw sides are left out.
@@ -24,8 +23,7 @@ func BenchmarkWorkloads(b *testing.B) {
 					benchmarkAlone(b, m, k)
 					return
 				}
-				o := options{rounds: b.N, per: time.Second, dir: b.TempDir(), told: func(string, ...any) {}}
-				results, err := runOne(b.Context(), o, m, k)
+				results, err := runOne(b.Context(), benchmarked(b), m, k)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -40,8 +38,14 @@ func BenchmarkWorkloads(b *testing.B) {
 	}
 }
 
+// benchmarked are the options of a benchmark. What its workload kills is this program, too.
+func benchmarked(b *testing.B) options {
+	return options{rounds: b.N, per: time.Second, dir: b.TempDir(), self: []string{os.Args[0], victimVerb}, told: func(string, ...any) {}}
+}
+
 func benchmarkAlone(b *testing.B, m mode, k kind) {
-	s, err := newStage(b.Context(), m, b.TempDir(), max(k.members, 1), actors.Config{MaxActive: maxActive, Idle: k.idle})
+	o := benchmarked(b)
+	s, err := newStage(b.Context(), m, o.dir, o.settingOf(k))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -50,7 +54,7 @@ func benchmarkAlone(b *testing.B, m mode, k kind) {
 			b.Error(err)
 		}
 	}()
-	parts, err := k.make(options{told: func(string, ...any) {}}).prepare(context.WithoutCancel(b.Context()), s)
+	parts, err := k.make(o).prepare(context.WithoutCancel(b.Context()), s)
 	if err != nil {
 		b.Fatal(err)
 	}

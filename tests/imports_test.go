@@ -51,7 +51,7 @@ var mayImport = map[string][]string{
 	"internal/certtest":           nil,
 	"internal/leaktest":           nil,
 	"node/...":                    {".", "messages", "persistence/...", "actors", "cluster", "gateway", "feed", "projections/...", "sagas", "sagas/...", "internal/natsd", "internal/follow", "node/...", "internal/door", "inbox"},
-	"bench":                       {".", "messages", "persistence", "persistence/jetstream", "actors", "cluster", "gateway", "node/cli", "internal/natsd", "internal/follow", "projections", "projections/memory", "projections/runner", "examples/bank/...", "bench/report"},
+	"bench":                       {".", "messages", "persistence", "persistence/jetstream", "actors", "cluster", "gateway", "node/cli", "internal/natsd", "internal/follow", "projections", "projections/memory", "projections/runner", "sagas", "sagas/...", "examples/bank/...", "bench/report"},
 	"bench/report":                nil,
 	"cmd/...":                     {"..."},
 	"examples/...":                {"..."},

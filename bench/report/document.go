@@ -71,6 +71,10 @@ type Result struct {
 	// had of the system after the last, servers included, in bytes.
 	Heaps  []uint64 `json:"heap_bytes"`
 	Memory uint64   `json:"memory_bytes"`
+	// P99s are those of ours, round by round, and Flat says whether they stayed as they were,
+	// of what is run to see that.
+	P99s []float64 `json:"p99s_us,omitempty"`
+	Flat *Flat     `json:"flat,omitempty"`
 	// Verified says what was found in the store.
 	Verified string `json:"verified"`
 }

@@ -165,6 +165,54 @@ func TestTable(t *testing.T) {
 	golden(t, "table.txt", b.String())
 }
 
+// steady makes a result of rounds with such times and so many MiB on the heap.
+func steady(heaps []uint64, times ...time.Duration) report.Result {
+	var rounds []report.Round
+	for i, each := range times {
+		one := report.NewRound(sample("us", 100, each), sample("raw", 100, time.Millisecond))
+		one.Heap = heaps[i%len(heaps)] << 20
+		rounds = append(rounds, one)
+	}
+	r := report.Summarise(rounds, "rate").Steady(rounds)
+	r.Workload, r.Mode, r.Verified, r.Memory = "soak", "always", "all is there", 64<<20
+	return r
+}
+
+// TestFlat: the last third of the rounds is held against the first, so that one odd round is of
+// no account, and one that creeps is.
+func TestFlat(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		name string
+		r    report.Result
+		want report.Flat
+	}{
+		{"one round", steady([]uint64{20}, ms), report.Flat{Heap: 1, P99: 1, Is: true}},
+		{"two", steady([]uint64{20, 30}, ms, ms), report.Flat{Heap: 1.5, P99: 1}},
+		{"an odd round", steady([]uint64{20}, ms, ms, ms, ms, ms, ms, 9*ms, ms, ms), report.Flat{Heap: 1, P99: 1, Is: true}},
+		{"a heap that creeps", steady([]uint64{20, 21, 22, 23, 24, 25}, ms, ms, ms, ms, ms, ms), report.Flat{Heap: 24.5 / 20.5, P99: 1}},
+		{"a heap that shrinks", steady([]uint64{20, 20, 10}, ms, ms, ms), report.Flat{Heap: 0.5, P99: 1, Is: true}},
+		{"times that grow a little", steady([]uint64{20}, 10*ms, 12*ms, 15*ms), report.Flat{Heap: 1, P99: 1.5, Is: true}},
+		{"times that grow", steady([]uint64{20}, 10*ms, 12*ms, 16*ms), report.Flat{Heap: 1, P99: 1.6}},
+	} {
+		if *c.r.Flat != c.want {
+			t.Errorf("%s: got %+v, want %+v", c.name, *c.r.Flat, c.want)
+		}
+	}
+}
+
+func TestSteadyTable(t *testing.T) {
+	t.Parallel()
+	var times []time.Duration
+	for i := range 20 {
+		times = append(times, time.Duration(i+10)*time.Millisecond)
+	}
+	var b strings.Builder
+	report.Table(&b, []report.Result{steady([]uint64{20}, times...), steady([]uint64{20}, times[:3]...)}, func(mode string) string { return mode })
+	golden(t, "steady.txt", b.String())
+}
+
 func TestEncode(t *testing.T) {
 	t.Parallel()
 	d := document("hot", time.Millisecond, 2*time.Millisecond)

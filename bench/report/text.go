@@ -39,6 +39,7 @@ func Table(w io.Writer, results []Result, title func(mode string) string) {
 			row(w, "", "per second", "p50", "p99", "p99.9", "CPU", "allocs")
 		}
 		r.rows(w)
+		r.overTime(w)
 		// What is said of all parts of a workload is said after the last one.
 		if i+1 == len(results) || results[i+1].Verified != r.Verified {
 			fmt.Fprintf(w, "  %s. Memory: %s%s.\n", r.Verified, bytes(r.Memory), r.heaps())
