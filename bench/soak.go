@@ -19,8 +19,8 @@ import (
 // may grow. Beside it stand getting the last message of a subject, and publishing the next.
 type soak struct {
 	deposits
-	told  func(format string, args ...any)
-	turns []*atomic.Uint64 // how many errands were picked in turn, of each part
+	told func(format string, args ...any)
+	turn atomic.Uint64 // how many errands of ours were picked in turn
 }
 
 // An errand is one operation.
@@ -49,15 +49,14 @@ func (w *soak) prepare(ctx context.Context, s *stage) ([]part, error) {
 		return nil, err
 	}
 	var parts []part
+	raw := new(atomic.Uint64)
 	for _, p := range []struct {
 		name   string
 		writes float64
 	}{{"97/3", 0.03}, {"50/50", 0.5}} {
-		ours, raw := new(atomic.Uint64), new(atomic.Uint64)
-		w.turns = append(w.turns, ours)
 		parts = append(parts, part{
 			name: p.name, steady: true,
-			ours: w.mixed(w.errands(p.writes, ours)), raw: []turn{w.mixedRaw(nc, w.errands(p.writes, raw))},
+			ours: w.mixed(w.errands(p.writes, &w.turn)), raw: []turn{w.mixedRaw(nc, w.errands(p.writes, raw))},
 		})
 	}
 	return parts, nil
@@ -125,10 +124,7 @@ func (w *soak) mixedRaw(nc *nats.Conn, errands picker[errand]) turn {
 // verify implements workload.
 func (w *soak) verify(ctx context.Context) (string, error) {
 	said, err := w.deposits.verify(ctx)
-	stats, times := w.stage.members[0].Stats(), uint64(0)
-	for _, turn := range w.turns {
-		times += turn.Load() / uint64(len(w.ids))
-	}
+	stats, times := w.stage.members[0].Stats(), w.turn.Load()/uint64(len(w.ids))
 	return fmt.Sprintf("%s; each of %d accounts was asked at least %d times, %d activations, %d active in the end, %d requests had to wait for room", said, len(w.ids), times, stats.Activations, stats.Active, w.stage.crowded.Load()), err
 }
 
