@@ -102,16 +102,21 @@ func (s *Store) before(ctx context.Context, a aggregate, c persistence.Commit, s
 
 // extend notes what c, the oldest known commit, knows of those before it.
 func (w *walk) extend(c persistence.Commit) {
-	before := c.Before()
-	for _, seq := range before {
-		if seq <= w.stop {
-			w.further = false
-			return
-		}
+	before, n := c.Before(), 0
+	for n < len(before) && before[n] > w.stop {
+		n++
+	}
+	w.grow(n)
+	for _, seq := range before[:n] {
 		w.steps = append(w.steps, step{seq: seq, by: c.Position})
 		w.commits = append(w.commits, persistence.Commit{})
 	}
-	w.further = len(before) > messages.MaxTrail
+	w.further = n > messages.MaxTrail
+}
+
+// grow makes room for n more steps.
+func (w *walk) grow(n int) {
+	w.steps, w.commits = slices.Grow(w.steps, max(n, 0)), slices.Grow(w.commits, max(n, 0))
 }
 
 // askFirst asks for the first commit, and how many there are.
@@ -212,8 +217,7 @@ func (w *walk) takeFirst(got answer) error {
 	if len(got.parts) == 1 {
 		seq = number(got.parts[0], "Nats-Sequence")
 		w.count = number(got.parts[0], "Nats-Num-Pending") + 1
-		more := int(min(w.count, maxGrown)) - len(w.steps)
-		w.steps, w.commits = slices.Grow(w.steps, max(more, 0)), slices.Grow(w.commits, max(more, 0))
+		w.grow(int(min(w.count, maxGrown)) - len(w.steps))
 	}
 	switch i := w.oldest; {
 	case i < 0: // it is one of those that the walk comes to
