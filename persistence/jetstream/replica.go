@@ -42,7 +42,10 @@ func (i streamInfo) replicas() []string {
 	if i.Cluster == nil {
 		return nil
 	}
-	names := []string{i.Cluster.Leader}
+	var names []string
+	if i.Cluster.Leader != "" { // else all are among the others
+		names = append(names, i.Cluster.Leader)
+	}
 	for _, r := range i.Cluster.Replicas {
 		names = append(names, r.Name)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -300,5 +301,18 @@ func TestReaderMissesOne(t *testing.T) {
 	}
 	for n := range uint64(commits - 1) {
 		r.mustRead(t, n+2)
+	}
+}
+
+// While there is no leader, all replicas are among the others.
+func TestReplicasWithoutALeader(t *testing.T) {
+	t.Parallel()
+	i := streamInfo{Cluster: &jetstream.ClusterInfo{Leader: "b", Replicas: []*jetstream.PeerInfo{{Name: "c"}, {Name: "a"}}}}
+	if got := i.replicas(); !slices.Equal(got, []string{"a", "b", "c"}) {
+		t.Errorf("with a leader: %q", got)
+	}
+	i.Cluster = &jetstream.ClusterInfo{Replicas: []*jetstream.PeerInfo{{Name: "c"}, {Name: "a"}, {Name: "b"}}}
+	if got := i.replicas(); !slices.Equal(got, []string{"a", "b", "c"}) {
+		t.Errorf("without: %q", got)
 	}
 }
