@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -22,6 +23,10 @@ const lockFile = "holdfast.lock"
 type folderLock struct {
 	file *os.File
 }
+
+// held are the locks of this process. A file that nobody knows any more is closed, and that
+// would give the folder up, though the server that was started on it runs on.
+var held sync.Map
 
 // lockFolder takes ownership of dir, which exists. The file stays where it is
 // afterwards: to remove it would let two servers lock two files of one name.
@@ -42,7 +47,9 @@ func lockFolder(dir string) (*folderLock, error) {
 		f.Close()
 		return nil, fmt.Errorf("write lock of data folder %s: %w", dir, err)
 	}
-	return &folderLock{file: f}, nil
+	l := &folderLock{file: f}
+	held.Store(l, nil)
+	return l, nil
 }
 
 func flock(f *os.File, how int) error {
@@ -75,6 +82,7 @@ func holder(f *os.File) string {
 // release gives the folder up. To close the file is not enough: a process that
 // is being forked at this moment shares it until it becomes another program.
 func (l *folderLock) release() error {
+	held.Delete(l)
 	if err := errors.Join(flock(l.file, syscall.LOCK_UN), l.file.Close()); err != nil {
 		return fmt.Errorf("release lock: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"testing"
 
@@ -45,6 +46,9 @@ func child(dir string) int {
 			fmt.Println(err)
 			return 1
 		}
+	}
+	for range 3 {
+		runtime.GC() // nobody knows s any more, and the folder is still its own
 	}
 	fmt.Println("ready")
 	select {} // until killed
