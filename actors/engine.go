@@ -224,7 +224,7 @@ func (e *Engine) Loaded(l persistence.Loaded, err error) {
 	switch {
 	case err == nil:
 		e.phase = phaseReady
-		if e.unsaved > 0 && e.due(e.state, e.unsaved) {
+		if e.due(e.state, e.unsaved) {
 			e.save()
 		}
 	case isSnapshotError(err):
@@ -336,7 +336,7 @@ func (e *Engine) saved() (m proto.Message, err error) {
 // due asks the domain, whose panic here would harm nothing but the cache.
 func (e *Engine) due(state any, events int) (due bool) {
 	defer func() { _ = recover() }()
-	return e.def.SnapshotDue(state, events)
+	return events > 0 && e.def.SnapshotDue(state, events)
 }
 
 func (e *Engine) save() {

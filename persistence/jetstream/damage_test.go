@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -46,11 +48,7 @@ func TestByteFlippedOnDisk(t *testing.T) {
 		damaged[ref] = l.Commits[i]
 	}
 	store.Close()
-	s.restart(t, func() {
-		for _, c := range damaged {
-			flip(t, s.list[0].Config().DataDir, c.Body)
-		}
-	})
+	s.damage(t, 0, maps.Values(damaged))
 	store = s.open(t, cfg)
 	for ref, c := range damaged {
 		last := refs[ref] == commits-1
@@ -357,4 +355,14 @@ func testWithoutQuorum(t *testing.T, s *servers) {
 	if err := <-opened; err != nil {
 		t.Errorf("open when the servers are back: %v", err)
 	}
+}
+
+// damage starts the servers anew, with a byte of each of these commits flipped on one's disk.
+func (s *servers) damage(t *testing.T, server int, commits iter.Seq[persistence.Commit]) {
+	t.Helper()
+	s.restart(t, func() {
+		for c := range commits {
+			flip(t, s.list[server].Config().DataDir, c.Body)
+		}
+	})
 }

@@ -104,11 +104,7 @@ func testEachReplica(t *testing.T, s *servers) {
 	damaged := []persistence.Commit{l.Commits[10], end.Commits[commits-1]}
 	store.Close()
 	const bad = 1
-	s.restart(t, func() {
-		for _, c := range damaged {
-			flip(t, s.list[bad].Config().DataDir, c.Body)
-		}
-	})
+	s.damage(t, bad, slices.Values(damaged))
 	store = s.reader(t, cfg, 0)
 	replicas := described(t, store)
 	if len(replicas) != len(s.list) {

@@ -3,6 +3,7 @@ package jetstream_test
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -110,11 +111,7 @@ func TestByteFlippedSideBySide(t *testing.T) {
 		damaged[ref] = l.Commits[i]
 	}
 	store.Close()
-	s.restart(t, func() {
-		for _, c := range damaged {
-			flip(t, s.list[0].Config().DataDir, c.Body)
-		}
-	})
+	s.damage(t, 0, maps.Values(damaged))
 	store = s.open(t, cfg)
 	for ref, c := range damaged {
 		_, err := store.Load(t.Context(), ref, "")
