@@ -37,24 +37,26 @@ func secure(t *testing.T, c *node.Config, by *certtest.Authority) {
 	write(t, c.PeerKey, key)
 }
 
-// peerPort is where a node listens for the others.
-func peerPort(t *testing.T, c node.Config) string {
+// peerPort is where a node listens for the others, once the node that is asked has heard of it.
+func peerPort(t *testing.T, c node.Config) (address string) {
 	t.Helper()
-	out, errs, code := run("members", "--data", c.Data, "--json")
-	if code != cli.ExitOK {
-		t.Fatalf("members: exit code %d\n%s", code, errs)
-	}
-	for line := range strings.Lines(out) {
-		var m cluster.Info
-		if err := json.Unmarshal([]byte(line), &m); err != nil {
-			t.Fatal(err)
+	poll(t, "address of "+c.Name+" among the members", func() bool {
+		out, errs, code := run("members", "--data", c.Data, "--json")
+		if code != cli.ExitOK {
+			t.Fatalf("members: exit code %d\n%s", code, errs)
 		}
-		if m.Name == c.Name {
-			return m.Address
+		for line := range strings.Lines(out) {
+			var m cluster.Info
+			if err := json.Unmarshal([]byte(line), &m); err != nil {
+				t.Fatal(err)
+			}
+			if m.Name == c.Name {
+				address = m.Address
+			}
 		}
-	}
-	t.Fatalf("no %s in\n%s", c.Name, out)
-	return ""
+		return address != ""
+	})
+	return address
 }
 
 // shown is the certificate that is shown at an address, and refusal what is said there to
