@@ -174,6 +174,11 @@ func (s *stage) commitSize(ctx context.Context, earlier int) (int, error) {
 			return 0, fmt.Errorf("pay into an account: %w", err)
 		}
 	}
+	return s.lastSize(ctx, ref)
+}
+
+// lastSize is how many bytes the last commit of an aggregate takes.
+func (s *stage) lastSize(ctx context.Context, ref holdfast.Ref) (int, error) {
 	for c, err := range s.stores[0].Backwards(ctx, ref, 0) {
 		if err != nil {
 			return 0, fmt.Errorf("look at a commit: %w", err)

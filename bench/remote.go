@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"time"
 
+	natsjs "github.com/nats-io/nats.go/jetstream"
+
+	"github.com/holdfast-run/holdfast/bench/report"
 	"github.com/holdfast-run/holdfast/cluster"
 )
 
 // remote has callers at one node pay into accounts that another one owns, so that each command
-// hops over gRPC on this machine. Beside it stand publishes, which do not hop.
+// hops over gRPC on this machine. Beside it stands a bare call by gRPC, and then a publish.
 type remote struct {
 	deposits
 	accounts int
@@ -35,7 +38,35 @@ func (w *remote) prepare(ctx context.Context, s *stage) ([]part, error) {
 		return nil, fmt.Errorf("the other node owns %d of %d accounts", len(w.ids), 8*w.accounts)
 	}
 	w.pick = evenly(w.ids)
-	return w.deposits.prepare(ctx, s)
+	parts, err := w.deposits.prepare(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	h, err := s.hop()
+	if err != nil {
+		return nil, err
+	}
+	js, err := natsjs.New(w.plain.conns[1])
+	if err != nil {
+		return nil, err
+	}
+	for i, callers := range w.callers {
+		parts[i].raw = []turn{w.bare(h, js, callers)}
+	}
+	return parts, nil
+}
+
+// bare has callers make a bare call each time, and then publish.
+func (w *remote) bare(h *hop, js natsjs.JetStream, callers int) turn {
+	pick := subjects(w.pick, w.plain.subjectOf)
+	return func(ctx context.Context, d time.Duration) (report.Sample, error) {
+		return crowd[*subject]{callers, pick}.run(ctx, d, "gRPC, nats.go", func(_ int, s *subject) error {
+			if err := h.call(context.WithoutCancel(ctx)); err != nil {
+				return err
+			}
+			return w.plain.publishSync(js, s)
+		})
+	}
 }
 
 // awaitMembers returns when so many members have joined, and none else is there.

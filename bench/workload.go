@@ -74,6 +74,7 @@ var kinds = []kind{
 	{name: "many", does: "64 callers of 1,000 aggregates", unit: "commands", quick: true, judged: byRate, zipf: true, ages: true, make: newMany},
 	{name: "flood", does: "4,000 callers of 10,000 aggregates", unit: "commands", quick: true, judged: byRate, least: time.Second, make: newFlood},
 	{name: "create", does: "64 callers that each begin one aggregate after the other", unit: "aggregates", quick: true, judged: byRate, make: newCreate},
+	{name: "ten", does: "1 caller, and 64, of commands with ten events each", unit: "commands", judged: byRate, types: []holdfast.Definition{tills}, make: newTen},
 	{name: "load", does: "loading aggregates of 1 to 1,000 events that are not in memory", unit: "loads", judged: byTime, ages: true, make: newLoad},
 	{name: "replay", does: "10,000 events into a state, and through a projection that does nothing", unit: "events", judged: byRate, make: newReplay},
 	{name: "return", does: "commands to aggregates that have been passivated", unit: "commands", judged: byTime, idle: idleAfter, ages: true, make: newReturn},

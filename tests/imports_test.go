@@ -68,7 +68,7 @@ var mayImport = map[string][]string{
 var importedBy = map[string][]string{
 	"google.golang.org/protobuf":        {"..."},
 	"github.com/asynkron/protoactor-go": {"actors", "cluster"},
-	"google.golang.org/grpc":            {"cluster"},
+	"google.golang.org/grpc":            {"cluster", "bench"},
 	"github.com/nats-io/nats.go":        speakNATS,
 	"github.com/nats-io/nuid":           speakNATS,
 	"github.com/nats-io/nats-server/v2": {"internal/natsd"},
