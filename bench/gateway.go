@@ -17,7 +17,8 @@ import (
 )
 
 // through has clients send commands as JSON over TCP, as those in any language do, beside
-// clients that publish over TCP.
+// clients that publish over TCP. Beside the same stands one that asks and is answered at once,
+// which tells how much of it is the way there and back.
 type through struct{ deposits }
 
 func newGateway(o options) workload {
@@ -51,8 +52,24 @@ func (w *through) prepare(ctx context.Context, s *stage) ([]part, error) {
 		if parts[i].raw, err = w.publishing(publishers); err != nil {
 			return nil, err
 		}
+		if n == 1 {
+			parts = append(parts, part{name: "echo", ours: w.echo(publishers[0]), raw: parts[i].raw})
+		}
 	}
 	return parts, nil
+}
+
+// echoes is the subject of what is answered at once.
+const echoes = "echo"
+
+// echo asks one request after the other.
+func (w *through) echo(nc *nats.Conn) turn {
+	return func(ctx context.Context, d time.Duration) (report.Sample, error) {
+		return crowd[string]{1, w.pick}.run(ctx, d, "echo", func(int, string) error {
+			_, err := nc.Request(echoes, []byte(`{"amount":1}`), patience)
+			return err
+		})
+	}
 }
 
 // serve starts a gateway, which is stopped with the stage.
@@ -62,6 +79,9 @@ func (w *through) serve(s *stage) error {
 		return err
 	}
 	s.conns = append(s.conns, nc)
+	if _, err := s.conns[0].Subscribe(echoes, func(m *nats.Msg) { _ = m.Respond(m.Data) }); err != nil {
+		return err
+	}
 	g, err := gateway.Start(gateway.Config{
 		Context: contextName, Conn: nc, Types: []holdfast.Definition{bank.Account}, Logger: slog.New(slog.DiscardHandler),
 		Sender: s.members[0], Viewer: s.members[0], Reader: s.stores[0],
