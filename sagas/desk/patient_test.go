@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/messages"
+	"github.com/holdfast-run/holdfast/sagas/desk"
 )
 
 // send has a saga decide, a second later.
@@ -43,6 +44,19 @@ func (w *world) state(ref string) *messages.SagaState {
 		return err
 	})
 	return view.State.(*messages.SagaState)
+}
+
+// start starts a desk, whose requests a test may give less time than a machine that is busy
+// needs for that.
+func (w *world) start(c desk.Config) (d *desk.Desk) {
+	w.t.Helper()
+	eventually(w.t, func() (err error) {
+		if d, err = desk.Start(c); err != nil && !errors.Is(err, nats.ErrTimeout) {
+			w.t.Fatal(err)
+		}
+		return err
+	})
+	return d
 }
 
 // dial connects a client, which a server that is busy may break off.

@@ -139,8 +139,7 @@ func setupOn(t *testing.T, nc natsd.Config, change ...func(*desk.Config)) *world
 	for _, f := range change {
 		f(&w.config)
 	}
-	w.desk, err = desk.Start(w.config)
-	w.must(err)
+	w.desk = w.start(w.config)
 	t.Cleanup(func() { w.must(w.desk.Stop(within(t))) })
 	w.operator = w.node()
 	w.client = w.dial(nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
