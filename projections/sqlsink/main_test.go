@@ -133,7 +133,7 @@ func again(t testing.TB, s *sqlsink.Sink, u projections.Unit, done uint64, do fu
 
 func within(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
