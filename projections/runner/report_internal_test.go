@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	store "github.com/holdfast-run/holdfast/persistence/memory"
 	"github.com/holdfast-run/holdfast/projections"
 	"github.com/holdfast-run/holdfast/projections/memory"
 )
@@ -149,5 +150,36 @@ func TestPausedWhereItIs(t *testing.T) {
 		if s := <-seen; s.State != Paused || s.Position != u.position(n+1).String() {
 			t.Fatalf("it is %s at %s, want %s", s.State, s.Position, u.position(n+1))
 		}
+	}
+}
+
+// A parting sink is looked at before it says what is parked.
+type parting struct {
+	*memory.Sink
+	before func()
+}
+
+func (p parting) ParkedKeys(ctx context.Context, projection string, generation uint64, limit int) ([]projections.ParkedKey, error) {
+	p.before()
+	return p.Sink.ParkedKeys(ctx, projection, generation, limit)
+}
+
+// One of which it is not known what is parked is not live.
+func TestNotLiveBeforeItIsRead(t *testing.T) {
+	t.Parallel()
+	u, _ := newTelling(t)
+	u.runner.config.Log = store.New("test")
+	sink := memory.New()
+	if err := sink.Prepare(t.Context(), u.p, 1); err != nil {
+		t.Fatal(err)
+	}
+	state := func() State { return u.status(time.Now(), &watch{}, &meter{}).State }
+	u.sink = parting{sink, func() {
+		if s := state(); s != CatchingUp {
+			t.Errorf("before it is known what is parked it is %s", s)
+		}
+	}}
+	if err := u.survey(t.Context()); err != nil || state() != Live {
+		t.Errorf("it is %s then, %v", state(), err)
 	}
 }
