@@ -46,7 +46,7 @@ var domain = node.Domain{
 
 // lasting is a lease that outlives that the machine stands still for a while: a node that loses
 // its own forgets what it has in memory.
-const lasting = 20 * time.Second
+const lasting = 10 * time.Second
 
 func config(t *testing.T) node.Config {
 	return node.Config{
