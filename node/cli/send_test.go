@@ -257,18 +257,7 @@ func TestSendIsInterrupted(t *testing.T) {
 	t.Parallel()
 	s := startStub(t)
 	for try := 1; ; try++ {
-		tm := newTerminal(t, s)
-		ctx, cancel := context.WithCancelCause(t.Context())
-		tm.ctx = ctx
-		var stopped time.Time
-		s.onCommand(func(int, *nats.Msg) fault {
-			return fault{silent: true, after: func() { stopped = time.Now(); cancel(errors.New("enough")) }}
-		})
-		got := tm.run("send", "account/a", "Deposit", "--id", "x", "--timeout", "1m")
-		if want := "interrupted; it may have been executed: sending it again with --id x is safe"; got.code != 1 || !strings.Contains(got.err, want) {
-			t.Fatalf("got %+v, want exit code 1 and %q", got, want)
-		}
-		took := time.Since(stopped)
+		took := interrupt(t, s)
 		if took < 3*time.Second { // an attempt may take 5 s
 			return
 		}
@@ -276,6 +265,23 @@ func TestSendIsInterrupted(t *testing.T) {
 			t.Fatalf("it took %v to stop", took)
 		}
 	}
+}
+
+// interrupt interrupts a command that nobody answers, and tells how long it takes to stop.
+func interrupt(t *testing.T, s *stub) time.Duration {
+	t.Helper()
+	tm := newTerminal(t, s)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	tm.ctx = ctx
+	var stopped time.Time
+	s.onCommand(func(int, *nats.Msg) fault {
+		return fault{silent: true, after: func() { stopped = time.Now(); cancel(errors.New("enough")) }}
+	})
+	got := tm.run("send", "account/a", "Deposit", "--id", "x", "--timeout", "1m")
+	if want := "interrupted; it may have been executed: sending it again with --id x is safe"; got.code != 1 || !strings.Contains(got.err, want) {
+		t.Fatalf("got %+v, want exit code 1 and %q", got, want)
+	}
+	return time.Since(stopped)
 }
 
 func TestAnInterruptedSendAwaitsTheAnswer(t *testing.T) {
