@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-run/holdfast/internal/natsd"
 )
 
 // redact gives the URLs of NATS servers, which have commas between them, without what may
@@ -42,7 +44,7 @@ func (c Config) connect(opts ...nats.Option) (*nats.Conn, error) {
 	if c.Credentials != "" {
 		opts = append(opts, nats.UserCredentials(c.Credentials))
 	}
-	nc, err := nats.Connect(c.NATS, opts...)
+	nc, err := natsd.Dial(c.NATS, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", server, err)
 	}

@@ -282,7 +282,7 @@ func (c Config) connectRunning(options ...nats.Option) (*nats.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	nc, err := nats.Connect(admin.URL, append(options, nats.UserInfo(admin.User, admin.Password))...)
+	nc, err := natsd.Dial(admin.URL, append(options, nats.UserInfo(admin.User, admin.Password))...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the node that runs on %s: %w", c.Data, err)
 	}

@@ -239,7 +239,7 @@ func (s *Server) Connect(role Role, opts ...nats.Option) (*nats.Conn, error) {
 		all = append(all, nats.CustomInboxPrefix(publisherInbox))
 	}
 	all = append(all, nats.InProcessServer(s.nats), nats.UserInfo(string(role), password))
-	nc, err := nats.Connect("", all...)
+	nc, err := Dial("", all...)
 	if err != nil {
 		return nil, fmt.Errorf("connect as %s: %w", role, err)
 	}

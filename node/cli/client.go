@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/messages"
 )
 
@@ -83,7 +84,7 @@ func connect(ctx context.Context, cfg Config, opt *options) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.nc, err = nats.Connect(opt.server, append(opts, c.natsOptions()...)...); err != nil {
+	if c.nc, err = natsd.Dial(opt.server, append(opts, c.natsOptions()...)...); err != nil {
 		c.end(err)
 		return nil, c.connectError(err)
 	}
