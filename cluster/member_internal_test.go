@@ -121,9 +121,12 @@ func TestWhatSendRefuses(t *testing.T) {
 		t.Errorf("something was appended: %v", err)
 	}
 	store.set(true)
-	short, cancelShort := context.WithTimeout(ctx, 20*time.Millisecond)
-	defer cancelShort()
-	if err := send(short, ada, &bankpb.OpenAccount{Owner: "a"}); !errors.Is(err, holdfast.ErrUncertain) {
+	short, timeIsUp := context.WithCancel(ctx)
+	answered := make(chan error, 1)
+	go func() { answered <- send(short, ada, &bankpb.OpenAccount{Owner: "a"}) }()
+	eventually(t, "it waits for the log", func() bool { return store.holds() == 1 })
+	timeIsUp()
+	if err := <-answered; !errors.Is(err, holdfast.ErrUncertain) {
 		t.Errorf("a command that was not answered in time: got %v, want uncertain", err)
 	}
 }
