@@ -147,8 +147,11 @@ func (s *Service) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("%d requests were still under way: %w", s.flight.underWay(), context.Cause(ctx))
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout) // flushing demands a deadline
-	defer cancel()
+	if _, limited := ctx.Deadline(); !limited { // which flushing demands
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.cfg.Timeout)
+		defer cancel()
+	}
 	if err := s.cfg.Conn.FlushWithContext(ctx); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		return fmt.Errorf("flush replies: %w", err)
 	}
