@@ -41,10 +41,20 @@ func (r *ring) load(workers int, members ...*Member) *load {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.stop = cancel
+	r.t.Cleanup(func() { // the next test wants the machine for itself
+		cancel()
+		l.workers.Wait()
+	})
 	for w := range workers {
 		l.workers.Go(func() {
 			for n := w; ctx.Err() == nil; n += workers {
-				l.deposit(n)
+				if l.deposit(n) == nil {
+					continue
+				}
+				select { // whom it fails is to come to itself
+				case <-time.After(10 * time.Millisecond):
+				case <-ctx.Done():
+				}
 			}
 		})
 	}
@@ -58,7 +68,7 @@ func (l *load) through(members ...*Member) {
 	l.members = members
 }
 
-func (l *load) deposit(n int) {
+func (l *load) deposit(n int) error {
 	l.turn.RLock()
 	defer l.turn.RUnlock()
 	members := l.members
@@ -73,7 +83,7 @@ func (l *load) deposit(n int) {
 	switch {
 	case err == nil:
 		l.accepted[ref]++
-		return
+		return nil
 	case errors.Is(err, holdfast.ErrUncertain):
 		l.maybe[ref]++
 	case errors.Is(err, holdfast.ErrUnavailable), errors.Is(err, holdfast.ErrOverloaded):
@@ -81,6 +91,7 @@ func (l *load) deposit(n int) {
 		l.r.t.Errorf("%s: %v", ref, err)
 	}
 	l.refused = append(l.refused, err)
+	return err
 }
 
 // pause returns when so many more requests have been answered, and gives how long they took.

@@ -27,7 +27,7 @@ type ring struct {
 
 const (
 	longLease = 15 * time.Second // so long that a machine that stands still for some seconds does not lose it
-	patience  = time.Minute
+	patience  = 2 * time.Minute
 )
 
 // briefly has a member lose its lease soon.
