@@ -16,7 +16,7 @@ import (
 // startStage starts one on which some accounts have been paid into.
 func startStage(t *testing.T) (*stage, map[string]tally) {
 	t.Helper()
-	s, err := newStage(t.Context(), modes[1], t.TempDir(), setting{members: 1})
+	s, err := newStage(t.Context(), modes[1], t.TempDir(), setting{members: 1, lease: smallLease})
 	if err != nil {
 		t.Fatal(err)
 	}
