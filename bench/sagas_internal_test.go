@@ -12,7 +12,7 @@ import (
 // TestCountSagas: a saga counts when it has come to its end, and only if that was the good one.
 func TestCountSagas(t *testing.T) {
 	t.Parallel()
-	s, err := newStage(t.Context(), modes[1], t.TempDir(), setting{members: 1, host: actors.Config{Types: []holdfast.Definition{shares.Type()}}})
+	s, err := newStage(t.Context(), modes[1], t.TempDir(), setting{members: 1, lease: smallLease, host: actors.Config{Types: []holdfast.Definition{shares.Type()}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -171,7 +171,7 @@ func (s *stage) dials(server, times int) ([]*nats.Conn, error) {
 
 func (s *stage) dial(server int) (*nats.Conn, error) {
 	if a := s.admin; a != nil {
-		return nats.Connect(a.URL, nats.UserInfo(a.User, a.Password), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
+		return natsd.Dial(a.URL, nats.UserInfo(a.User, a.Password), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
 	}
 	return s.servers[server%len(s.servers)].Connect(natsd.Node, nats.ReconnectBufSize(-1))
 }

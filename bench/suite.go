@@ -155,11 +155,17 @@ func runOne(ctx context.Context, o options, m mode, k kind) (results []report.Re
 	return results, nil
 }
 
+// smallLease is the lease of the members of a small suite.
+const smallLease = 30 * time.Second
+
 // settingOf is what a workload needs.
 func (o options) settingOf(k kind) setting {
 	set := setting{members: max(k.members, 1), host: actors.Config{MaxActive: maxActive, Idle: k.idle, Types: k.types}}
 	if k.soaks && o.live > 0 {
 		set.host.MaxActive = o.live
+	}
+	if o.most > 0 { // which is not to measure: a machine that stands still does no harm
+		set.lease = smallLease
 	}
 	if k.victim {
 		set.self = o.self

@@ -43,7 +43,8 @@ type player struct {
 	view     *view
 	moves    *view // as the channel of that name
 	release  *view // what it releases for
-	patience int   // the tick at which it names those that are left
+	patience int   // the tick from which on it names those that are left
+	told     int   // how many it has named
 	held     uint64
 	record   record
 	written  bool // once at least
@@ -164,7 +165,7 @@ func (s *tale) show(p *player) {
 // settle releases slowly what p does not own any more, and says so.
 func (s *tale) settle(p *player) {
 	if p.moves != nil && (p.release == nil || s.roll(3)) {
-		p.release, p.moves, p.patience = p.moves, nil, s.tick+s.dice.IntN(6)
+		p.release, p.moves, p.patience, p.told = p.moves, nil, s.tick+s.dice.IntN(6), taleHolding+1
 	}
 	if p.release == nil {
 		return
@@ -179,7 +180,8 @@ func (s *tale) settle(p *player) {
 			left = append(left, ref.String())
 		}
 	}
-	if len(left) == 0 || s.tick == p.patience && len(left) <= taleHolding {
+	if len(left) == 0 || s.tick >= p.patience && len(left) < p.told {
+		p.told = len(left)
 		s.change(p, func(r *record) { r.Settled, r.Holding = p.release.revision, left })
 	}
 	if len(left) == 0 {

@@ -288,13 +288,14 @@ func (i *incarnation) release(v *view) (next *view) {
 	done := make(chan struct{})
 	i.workers.Go(func() {
 		defer close(done)
-		for told := false; ctx.Err() == nil; {
+		for told := mostHolding + 1; ctx.Err() == nil; {
 			short, stop := context.WithTimeout(ctx, straggle)
 			left, _ := i.host.Release(short, v.mine) // what is left is said
 			stop()
-			if ctx.Err() == nil && len(left) <= mostHolding && (!told || len(left) == 0) {
+			// Whoever was only slow does not wait, by its name, for those that are stuck.
+			if ctx.Err() == nil && len(left) < told {
 				i.settled(v.revision, left)
-				told = true
+				told = len(left)
 			}
 			if len(left) == 0 {
 				return

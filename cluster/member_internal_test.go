@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ import (
 type silent struct {
 	*memory.Store
 	mu   sync.Mutex
-	held []func()
+	held []heldAppend
 	on   bool
 }
 
@@ -27,7 +28,7 @@ func (s *silent) Append(ref holdfast.Ref, after persistence.Head, changes []*mes
 	defer s.mu.Unlock()
 	run := func() { s.Store.Append(ref, after, changes, done) }
 	if s.on {
-		s.held = append(s.held, run)
+		s.held = append(s.held, heldAppend{ref, run})
 		return
 	}
 	run()
@@ -38,11 +39,28 @@ func (s *silent) set(on bool) {
 	defer s.mu.Unlock()
 	s.on = on
 	if !on {
-		for _, run := range s.held {
-			run()
+		for _, h := range s.held {
+			h.run()
 		}
 		s.held = nil
 	}
+}
+
+// let has the appends of one aggregate answered, and no other.
+func (s *silent) let(ref holdfast.Ref) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = slices.DeleteFunc(s.held, func(h heldAppend) bool {
+		if h.ref == ref {
+			h.run()
+		}
+		return h.ref == ref
+	})
+}
+
+type heldAppend struct {
+	ref holdfast.Ref
+	run func()
 }
 
 // holds counts what waits.
@@ -121,9 +139,12 @@ func TestWhatSendRefuses(t *testing.T) {
 		t.Errorf("something was appended: %v", err)
 	}
 	store.set(true)
-	short, cancelShort := context.WithTimeout(ctx, 20*time.Millisecond)
-	defer cancelShort()
-	if err := send(short, ada, &bankpb.OpenAccount{Owner: "a"}); !errors.Is(err, holdfast.ErrUncertain) {
+	short, timeIsUp := context.WithCancel(ctx)
+	answered := make(chan error, 1)
+	go func() { answered <- send(short, ada, &bankpb.OpenAccount{Owner: "a"}) }()
+	eventually(t, "it waits for the log", func() bool { return store.holds() == 1 })
+	timeIsUp()
+	if err := <-answered; !errors.Is(err, holdfast.ErrUncertain) {
 		t.Errorf("a command that was not answered in time: got %v, want uncertain", err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
@@ -19,7 +18,7 @@ func TestThreeMembers(t *testing.T) {
 	for _, m := range members {
 		eventually(t, "all see three", func() bool { return sees(m, 3) })
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for i := range 60 {
 		if _, err := members[i%3].Send(ctx, account(i), &bankpb.OpenAccount{Owner: "Ada"}, holdfast.WithUser("grace")); err != nil {

@@ -25,6 +25,14 @@ type ring struct {
 	store  *silent
 }
 
+const (
+	longLease = 15 * time.Second // so long that a machine that stands still for some seconds does not lose it
+	patience  = 2 * time.Minute
+)
+
+// briefly has a member lose its lease soon.
+func briefly(c *Config) { c.Lease = LeastLease }
+
 func startRing(t testing.TB) *ring {
 	t.Helper()
 	server, err := natsd.Start(context.Background(), natsd.Config{DataDir: t.TempDir(), Listen: "127.0.0.1:0", Context: "test", Logger: slog.New(slog.DiscardHandler)})
@@ -44,7 +52,7 @@ func (r *ring) config(change ...func(*Config)) Config {
 	r.t.Cleanup(conn.Close)
 	c := Config{
 		Host: actors.Config{Context: "test", Store: r.store, Types: []holdfast.Definition{bank.Account}, Log: slog.New(slog.DiscardHandler)},
-		Conn: conn, Lease: time.Second,
+		Conn: conn, Lease: longLease,
 	}
 	for _, f := range change {
 		f(&c)
@@ -54,7 +62,7 @@ func (r *ring) config(change ...func(*Config)) Config {
 
 func (r *ring) member(change ...func(*Config)) *Member {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	m, err := Start(ctx, r.config(change...))
 	if err != nil {
@@ -67,7 +75,7 @@ func (r *ring) member(change ...func(*Config)) *Member {
 func (r *ring) stop(m *Member) {
 	r.t.Helper()
 	r.store.set(false)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for range 2 { // bears repetition
 		if err := m.Stop(ctx); err != nil {
@@ -81,7 +89,7 @@ func eventually(t testing.TB, what string, so func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	for !so() {
 		select {
 		case <-tick.C:

@@ -87,7 +87,7 @@ func TestMembersOverTLS(t *testing.T) {
 			for _, pair := range [][2]*Member{{one, two}, {two, one}} {
 				from, owner := pair[0], pair[1]
 				eventually(t, "both see both", func() bool { return sees(from, 2) })
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
 				if got, err := from.Send(ctx, ownedBy(t, owner, from), &bankpb.OpenAccount{Owner: "Ada"}); err != nil || got.Version != 1 {
 					t.Errorf("%+v, %v", got, err)
@@ -142,7 +142,7 @@ func TestMembersRefuse(t *testing.T) {
 			refuses := func(from, owner *Member, message, why string) {
 				t.Helper()
 				eventually(t, "both see both", func() bool { return sees(from, 2) })
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
 				to, answered := ownedBy(t, owner, from), make(chan error, 1)
 				go func() {

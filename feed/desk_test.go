@@ -29,7 +29,7 @@ func (w *world) ask(body string, headers ...string) string {
 
 func (w *world) operators(f *feed.Feed) {
 	w.t.Helper()
-	d, err := f.ServeOperators(w.conn, 5*time.Second)
+	d, err := f.ServeOperators(w.conn, 30*time.Second)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -214,11 +214,14 @@ func TestBigCommits(t *testing.T) {
 	const events = 2*feed.MaxMessages + 100
 	w.deposit("a", events)
 	w.deposit("b", 3)
-	commits := 0
+	commits, first := 0, 0 // first are the events of the first batch
 	dead := make(chan struct{})
 	l := &line{Conn: w.conn, fate: func(_ *nats.Msg, commit bool) fate {
-		if commit {
+		switch {
+		case commit:
 			commits++
+		case commits == 0:
+			first++
 		}
 		if commits == 2 && commit {
 			close(dead)
@@ -231,8 +234,9 @@ func TestBigCommits(t *testing.T) {
 	f := w.start(w.config().Over(l))
 	<-dead
 	f.Stop()
-	if got := len(w.read()); got != feed.MaxMessages {
-		t.Fatalf("%d events were written at first, want a batch of %d", got, feed.MaxMessages)
+	// On a machine that stands still, a batch is what has come until its time was up.
+	if got := len(w.read()); got != first || got == 0 || got > feed.MaxMessages {
+		t.Fatalf("%d events were written at first, want a batch of %d, and %d at the most", got, first, feed.MaxMessages)
 	}
 	w.start(w.config())
 	w.awaitEvents()

@@ -1,7 +1,7 @@
 package feed_test
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -37,9 +37,7 @@ type fleet struct {
 
 func startFleet(t *testing.T, n int) *fleet {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	list, err := natsd.StartCluster(ctx, n, natsd.Config{DataDir: t.TempDir(), Context: "shop", Logger: quiet})
+	list, err := natsd.StartCluster(within(t), n, natsd.Config{DataDir: t.TempDir(), Context: "shop", Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,9 +65,7 @@ func (f *fleet) connect(i int) *nats.Conn {
 
 func (f *fleet) open(i int) *jetstream.Store {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
-	defer cancel()
-	s, err := jetstream.Open(ctx, jetstream.Config{
+	s, err := jetstream.Open(within(f.t), jetstream.Config{
 		Context: "shop", Partitions: 2, Replicas: len(f.servers), Publish: f.connect(i), Read: []*nats.Conn{f.connect(i)}, Logger: quiet,
 	})
 	if err != nil {
@@ -94,8 +90,7 @@ func (m *member) kill() {
 
 func (f *fleet) member(i int, name string) *member {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
-	defer cancel()
+	ctx := within(f.t)
 	m := &member{seats: f.connect(i), conn: f.connect(i)}
 	seats, err := follow.Open(ctx, follow.Config{Context: "shop", Conn: m.seats, Replicas: len(f.servers), Node: name, Lease: time.Second, Log: quiet})
 	if err != nil {
@@ -115,18 +110,37 @@ func (f *fleet) member(i int, name string) *member {
 func (f *fleet) append(i int) {
 	f.t.Helper()
 	to := ref(fmt.Sprintf("p-%d", i%7))
-	change := &messages.Change{CommandId: "c", Time: time.Now().UnixNano(), Events: encode(f.t, &pb.Deposited{Amount: 1}, &pb.Deposited{Amount: 2})}
-	done := make(chan error, 1)
-	f.store.Append(to, f.heads[to], []*messages.Change{change}, func(h persistence.Head, err error) {
-		f.heads[to] = h
-		done <- err
+	var h persistence.Head
+	doubt := false
+	await(f.t, "the commit is recorded", func() bool { // a busy log may have to be asked again
+		var err error
+		switch h, err = f.try(to); {
+		case errors.Is(err, holdfast.ErrUncertain):
+			doubt = true
+		case errors.Is(err, holdfast.ErrConflict) && doubt: // that one was recorded
+			var l persistence.Loaded
+			l, err = f.store.Load(within(f.t), to, "")
+			h = l.Head
+		case err != nil && !errors.Is(err, holdfast.ErrUnavailable):
+			f.t.Fatal(err)
+		}
+		return err == nil
 	})
-	if err := <-done; err != nil {
-		f.t.Fatal(err)
-	}
-	h := f.heads[to]
+	f.heads[to] = h
 	p := h.Position.Partition()
 	f.want[p] = append(f.want[p], fmt.Sprintf("%s@%d", to, h.Version-1), fmt.Sprintf("%s@%d", to, h.Version))
+}
+
+func (f *fleet) try(to holdfast.Ref) (h persistence.Head, err error) {
+	f.t.Helper()
+	change := &messages.Change{CommandId: "c", Time: time.Now().UnixNano(), Events: encode(f.t, &pb.Deposited{Amount: 1}, &pb.Deposited{Amount: 2})}
+	done := make(chan struct{})
+	f.store.Append(to, f.heads[to], []*messages.Change{change}, func(head persistence.Head, failed error) {
+		h, err = head, failed
+		close(done)
+	})
+	<-done
+	return h, err
 }
 
 // awaitEvents waits until the feed has all, and judges their order in each partition.
@@ -142,34 +156,14 @@ func (f *fleet) awaitEvents(says *feed.Feed) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	consumer, err := js.OrderedConsumer(f.t.Context(), "SHOP_FEED", natsjs.OrderedConsumerConfig{FilterSubjects: []string{"shop.evt.>"}})
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	list, err := consumer.Messages()
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	defer list.Stop()
-	got, want := map[uint32][]string{}, len(f.want[0])+len(f.want[1])
-	for i := 0; ; i++ {
-		wait := patience // a replica that is behind has the rest later
-		if i >= want {
-			wait = 200 * time.Millisecond // there should be no other
+	var got map[uint32][]string
+	await(f.t, "the events are read", func() bool { // around an election it may take another time
+		var err error
+		if got, err = f.read(js, len(f.want[0])+len(f.want[1])); err != nil {
+			f.t.Log(err)
 		}
-		m, err := list.Next(natsjs.NextMaxWait(wait))
-		if err != nil && i >= want {
-			break
-		}
-		if err != nil {
-			f.t.Fatalf("after %d of %d events: %v", i, want, err)
-		}
-		at, err := holdfast.ParsePosition(m.Headers().Get("ce-position"))
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		got[at.Partition()] = append(got[at.Partition()], m.Headers().Get("ce-id"))
-	}
+		return err == nil
+	})
 	for p := range f.want {
 		if !slices.Equal(got[p], f.want[p]) {
 			f.t.Errorf("partition %d has\n%s\nwant\n%s", p, strings.Join(got[p], " "), strings.Join(f.want[p], " "))
@@ -177,6 +171,39 @@ func (f *fleet) awaitEvents(says *feed.Feed) {
 	}
 	if len(f.want) != 2 {
 		f.t.Errorf("the test is of %d partitions", len(f.want))
+	}
+}
+
+// read reads so many events, and what there is beyond them, by partition.
+func (f *fleet) read(js natsjs.JetStream, want int) (map[uint32][]string, error) {
+	f.t.Helper()
+	consumer, err := js.OrderedConsumer(within(f.t), "SHOP_FEED", natsjs.OrderedConsumerConfig{FilterSubjects: []string{"shop.evt.>"}})
+	if err != nil {
+		return nil, err
+	}
+	list, err := consumer.Messages()
+	if err != nil {
+		return nil, err
+	}
+	defer list.Stop()
+	got := map[uint32][]string{}
+	for i := 0; ; i++ {
+		wait := 20 * time.Second // a replica that is behind has the rest later
+		if i >= want {
+			wait = 200 * time.Millisecond // there should be no other
+		}
+		m, err := list.Next(natsjs.NextMaxWait(wait))
+		switch {
+		case err != nil && i >= want:
+			return got, nil
+		case err != nil:
+			return nil, fmt.Errorf("after %d of %d events: %w", i, want, err)
+		}
+		at, err := holdfast.ParsePosition(m.Headers().Get("ce-position"))
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		got[at.Partition()] = append(got[at.Partition()], m.Headers().Get("ce-id"))
 	}
 }
 

@@ -26,7 +26,7 @@ func TestConfig(t *testing.T) {
 	} {
 		c := w.config()
 		tt.change(&c)
-		if _, err := feed.Start(t.Context(), c); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := feed.Start(within(t), c); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("got %v, want %s", err, tt.want)
 		}
 	}
@@ -100,7 +100,7 @@ func TestWeakerStream(t *testing.T) {
 		{func(c *jetstream.StreamConfig) { c.Metadata = nil }, "metadata holdfast-format is missing, but must be 1"},
 		{func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, "retention is interest, but must be limits"},
 	} {
-		if err := w.js.DeleteStream(t.Context(), "SHOP_FEED"); err != nil {
+		if err := w.js.DeleteStream(within(t), "SHOP_FEED"); err != nil {
 			t.Fatal(err)
 		}
 		c := made
@@ -109,7 +109,7 @@ func TestWeakerStream(t *testing.T) {
 			_, err := w.js.CreateStream(t.Context(), c)
 			return err == nil
 		})
-		_, err := feed.Start(t.Context(), w.config())
+		_, err := feed.Start(within(t), w.config())
 		if _, ok := errors.AsType[*feed.SettingError](err); !ok || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("got %v, want %s", err, tt.want)
 		}

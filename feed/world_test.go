@@ -26,7 +26,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = time.Minute
+const patience = 2 * time.Minute
+
+// within is a context for what must end soon: without a deadline, JetStream's client has one of
+// five seconds, for which a machine may stand still.
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
 
 // purse is a type with all that upcasters may do: a withdrawal has become two deposits, one
 // with an amount above 1,000 so many, an account's end nothing, and the opening of "boom"
@@ -99,9 +108,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	s, err := natsd.Start(ctx, natsd.Config{DataDir: t.TempDir(), Context: "shop", Logger: slog.New(slog.DiscardHandler)})
+	s, err := natsd.Start(within(t), natsd.Config{DataDir: t.TempDir(), Context: "shop", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,9 +133,7 @@ func (w *world) config() feed.Config {
 
 func (w *world) start(c feed.Config) *feed.Feed {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
-	defer cancel()
-	f, err := feed.Start(ctx, c)
+	f, err := feed.Start(within(w.t), c)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -180,13 +185,10 @@ func (w *world) deposit(id string, n int) {
 // read gives all messages of the feed that are events.
 func (w *world) read() (list []*jetstream.RawStreamMsg) {
 	w.t.Helper()
-	s, err := w.js.Stream(w.t.Context(), "SHOP_FEED")
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	s := w.stream()
 	info := s.CachedInfo().State
 	for seq := info.FirstSeq; seq <= info.LastSeq; seq++ {
-		m, err := s.GetMsg(w.t.Context(), seq)
+		m, err := s.GetMsg(within(w.t), seq)
 		if err != nil && err != jetstream.ErrMsgNotFound { //nolint:errorlint // it is given as it is
 			w.t.Fatal(err)
 		}
@@ -221,7 +223,7 @@ func (w *world) awaitEvents() {
 	w.t.Helper()
 	s := w.stream()
 	await(w.t, fmt.Sprintf("%d events", len(w.want)), func() bool {
-		info, err := s.Info(w.t.Context(), jetstream.WithSubjectFilter("shop.evt.>"))
+		info, err := s.Info(within(w.t), jetstream.WithSubjectFilter("shop.evt.>"))
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -236,7 +238,7 @@ func (w *world) awaitEvents() {
 
 func (w *world) stream() (s jetstream.Stream) {
 	w.t.Helper()
-	s, err := w.js.Stream(w.t.Context(), "SHOP_FEED")
+	s, err := w.js.Stream(within(w.t), "SHOP_FEED")
 	if err != nil {
 		w.t.Fatal(err)
 	}

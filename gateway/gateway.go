@@ -130,7 +130,7 @@ func (g *Gateway) serve() error {
 		}
 	}
 	// So that a request that is sent after Start has returned is answered.
-	if err := g.cfg.Conn.FlushTimeout(g.cfg.Timeout); err != nil {
+	if err := g.cfg.Conn.FlushTimeout(serve.StartTimeout); err != nil {
 		return errors.Join(fmt.Errorf("flush connection: %w", err), service.Stop())
 	}
 	g.service, g.subscriptions = service, g.cfg.Conn.NumSubscriptions()-before

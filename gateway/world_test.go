@@ -20,7 +20,7 @@ import (
 
 const (
 	bank    = messages.Context("bank")
-	patient = 30 * time.Second
+	patient = 2 * time.Minute
 )
 
 var dawn = time.Date(2026, 3, 14, 9, 26, 53, 589793238, time.UTC)
@@ -111,7 +111,7 @@ func setupOn(t *testing.T, nc natsd.Config, change ...func(*gateway.Config)) *wo
 func (w *world) config(conn *nats.Conn) gateway.Config {
 	return gateway.Config{
 		Context: bank, Conn: conn, Types: []holdfast.Definition{accountType, plainType},
-		Sender: w.ledger, Viewer: w.ledger, Reader: w.ledger.store,
+		Sender: w.ledger, Viewer: w.ledger, Reader: w.ledger.store, Timeout: patient, // the machine may stand still
 		Now: w.clock.Now, Logger: slog.New(slog.NewTextHandler(w.journal, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }
@@ -119,7 +119,7 @@ func (w *world) config(conn *nats.Conn) gateway.Config {
 // connect is a client's way in: over TCP, without credentials.
 func (w *world) connect(t *testing.T, opts ...nats.Option) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(w.server.ClientURL(), opts...)
+	nc, err := natsd.Dial(w.server.ClientURL(), append([]nats.Option{nats.Timeout(patient)}, opts...)...)
 	if err != nil {
 		t.Fatalf("connect client: %v", err)
 	}

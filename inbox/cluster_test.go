@@ -26,7 +26,7 @@ func setupThree(t *testing.T) (worlds []*world, runners []*inbox.Runner) {
 	k := newClerk()
 	for i, server := range servers {
 		t.Cleanup(server.Stop)
-		w := &world{t: t, server: server, clerk: k}
+		w := &world{t: t, server: server, clerk: k, attempt: 5 * time.Second} // a server that goes gives no answer
 		w.core = w.connect(natsd.Node)
 		w.inbox, err = inbox.Open(within(t), inbox.Config{
 			Context: "bank", Core: w.core, Public: w.connect(natsd.Node), Types: []holdfast.Definition{bank.Account}, Replicas: 3,

@@ -103,7 +103,7 @@ func (b *Inbox) Serve(c DoorConfig) (*Door, error) {
 	d.closed = d.sub.StatusChanged(nats.SubscriptionClosed)
 	err = d.sub.SetPendingLimits(pendingMessages, pendingBytes)
 	if err == nil { // so that a command that is sent after Serve has returned is answered
-		err = c.Conn.FlushTimeout(c.Timeout)
+		err = c.Conn.FlushTimeout(serve.StartTimeout)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("serve inbox: %w", err), d.sub.Unsubscribe())

@@ -23,9 +23,9 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	patient = 40 * time.Second
-	// attempt is how long a client waits for one answer: a server that goes gives none.
-	attempt = 5 * time.Second
+	patient = 2 * time.Minute
+	// taking is how long the door and the desk have for a request: the machine may stand still.
+	taking = 30 * time.Second
 )
 
 // A chair is a seat that whoever comes holds.
@@ -45,6 +45,8 @@ type world struct {
 	inbox  *inbox.Inbox
 	clerk  *clerk
 	client jetstream.JetStream
+	// attempt is how long a client waits for one answer.
+	attempt time.Duration
 }
 
 func setup(t *testing.T, change ...func(*inbox.Config)) *world {
@@ -59,7 +61,7 @@ func setupIn(t *testing.T, dir string, k *clerk, change ...func(*inbox.Config)) 
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Stop)
-	w := &world{t: t, server: server, clerk: k}
+	w := &world{t: t, server: server, clerk: k, attempt: patient}
 	w.core = w.connect(natsd.Node)
 	c := inbox.Config{
 		Context: "bank", Core: w.core, Public: w.connect(natsd.Node), Types: []holdfast.Definition{bank.Account}, Logger: slog.New(slog.DiscardHandler),
@@ -97,7 +99,7 @@ func within(t *testing.T) context.Context {
 // serve opens the door.
 func (w *world) serve(change ...func(*inbox.DoorConfig)) *inbox.Door {
 	w.t.Helper()
-	c := inbox.DoorConfig{Conn: w.connect(natsd.Gateway)}
+	c := inbox.DoorConfig{Conn: w.connect(natsd.Gateway), Timeout: taking}
 	for _, f := range change {
 		f(&c)
 	}
@@ -131,7 +133,7 @@ func (w *world) run(change ...func(*inbox.RunnerConfig)) *inbox.Runner {
 // leave leaves a command in the inbox, as clients do: any NATS client's publish.
 func (w *world) leave(subject, id, body string) (*jetstream.PubAck, error) {
 	m := &nats.Msg{Subject: "bank.inbox." + subject, Data: []byte(body), Header: nats.Header{"Nats-Msg-Id": {id}}}
-	ctx, cancel := context.WithTimeout(context.Background(), attempt)
+	ctx, cancel := context.WithTimeout(context.Background(), w.attempt)
 	defer cancel()
 	return w.client.PublishMsg(ctx, m)
 }
@@ -171,7 +173,7 @@ func (w *world) outcomes(id string) (all []told) {
 }
 
 func (w *world) readOutcomes(id string) (all []told, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), attempt)
+	ctx, cancel := context.WithTimeout(context.Background(), w.attempt)
 	defer cancel()
 	s, err := w.client.Stream(ctx, "BANK_OUTCOMES")
 	for seq := uint64(1); err == nil; {

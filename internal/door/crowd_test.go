@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/holdfast-run/holdfast/internal/door"
+	"github.com/holdfast-run/holdfast/internal/natsd"
 )
 
 // without starts a door on a server without JetStream, whose part the test plays on inside.
@@ -33,7 +34,7 @@ func without(t *testing.T) (inside, outside *nats.Conn, d *door.Door) {
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
 	as := func(user string) *nats.Conn {
-		nc, err := nats.Connect("", nats.InProcessServer(s), nats.UserInfo(user, "x"))
+		nc, err := natsd.Dial("", nats.InProcessServer(s), nats.UserInfo(user, "x"), nats.Timeout(patient))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -131,7 +131,7 @@ func connect(t *testing.T, s *natsd.Server, role natsd.Role) *nats.Conn {
 // client is one of the account EDGE.
 func client(t *testing.T, s *natsd.Server, opts ...nats.Option) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(s.ClientURL(), append(opts, nats.IgnoreDiscoveredServers())...)
+	nc, err := natsd.Dial(s.ClientURL(), append(opts, nats.IgnoreDiscoveredServers(), nats.Timeout(patient))...)
 	if err != nil {
 		t.Fatal(err)
 	}

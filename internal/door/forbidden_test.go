@@ -152,7 +152,7 @@ func TestForgingConsumer(t *testing.T) {
 	s.publish(t, 3)
 	unchanged := s.untouched(t)
 	nc := client(t, s.server)
-	old, err := nc.JetStream()
+	old, err := nc.JetStream(nats.MaxWait(patient))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +209,7 @@ func TestForgingReply(t *testing.T) {
 			"$JS.API.DIRECT.GET.DEMO_FEED." + event(1):    "",
 			"$JS.API.CONSUMER.INFO.DEMO_FEED.c":           "",
 			"$JS.API.CONSUMER.MSG.NEXT.DEMO_FEED.c":       "1",
-			"$JS.API.CONSUMER.CREATE.DEMO_FEED.d":         `{"stream_name":"DEMO_FEED","config":{"name":"d"}}`,
+			"$JS.API.CONSUMER.CREATE.DEMO_FEED.d":         `{"stream_name":"DEMO_FEED","config":{"name":"d","inactive_threshold":3600000000000}}`,
 			"$JS.API.CONSUMER.DURABLE.CREATE.DEMO_FEED.d": `{}`,
 			"demo.inbox.account.a-1.Deposit":              `{}`,
 			"demo.view.balances.a-1":                      "",
@@ -305,7 +305,11 @@ func TestPublisherIsNotOverheard(t *testing.T) {
 	}
 	// What is heard after it would have been heard after that. The server delivers where
 	// somebody listens for that very subject.
-	if _, err := client(t, s.server).SubscribeSync("_INBOX.last"); err != nil {
+	listener := client(t, s.server)
+	if _, err := listener.SubscribeSync("_INBOX.last"); err != nil {
+		t.Fatal(err)
+	}
+	if err := listener.FlushWithContext(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	c, err := s.public.CreatePushConsumer(within(t), feed, jetstream.ConsumerConfig{DeliverSubject: "_INBOX.last"})

@@ -159,7 +159,7 @@ func TestLegacyInterface(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	s.publish(t, 3)
-	old, err := client(t, s.server).JetStream()
+	old, err := client(t, s.server).JetStream(nats.MaxWait(patient))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +227,7 @@ func TestBucket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer watch.Stop()
-	legacy, err := nc.JetStream()
+	legacy, err := nc.JetStream(nats.MaxWait(patient))
 	if err != nil {
 		t.Fatal(err)
 	}

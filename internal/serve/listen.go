@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
+
+// StartTimeout is how long the server may take to hear of a subscription, however short the
+// time of a request is.
+const StartTimeout = 10 * time.Second
 
 // A Listener has the requests on some subjects answered, from Listen to Stop.
 type Listener struct {
@@ -26,7 +31,7 @@ func (s *Service) Listen(subjects, queue string, e *Endpoint) (*Listener, error)
 	}
 	l := &Listener{service: s, sub: sub, closed: sub.StatusChanged(nats.SubscriptionClosed)}
 	// So that a request that is sent after Listen has returned is answered.
-	if err := s.cfg.Conn.FlushTimeout(s.cfg.Timeout); err != nil {
+	if err := s.cfg.Conn.FlushTimeout(StartTimeout); err != nil {
 		return nil, errors.Join(fmt.Errorf("flush connection: %w", err), sub.Unsubscribe())
 	}
 	return l, nil

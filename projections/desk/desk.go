@@ -126,7 +126,7 @@ func Start(cfg Config) (*Desk, error) {
 	}
 	d.closed = d.sub.StatusChanged(nats.SubscriptionClosed)
 	// So that a request that is sent after Start has returned is answered.
-	if err := cfg.Conn.FlushTimeout(cfg.Timeout); err != nil {
+	if err := cfg.Conn.FlushTimeout(serve.StartTimeout); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the desk of projections: flush connection: %w", err), d.sub.Unsubscribe())
 	}
 	return d, nil
