@@ -2,6 +2,7 @@ package natsd_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -85,6 +86,24 @@ func TestConnectKeepsServerAndUser(t *testing.T) {
 	}
 	if _, err := stream(t, connect(t, s, natsd.Node)).Stream(within(t), logName); err != nil {
 		t.Errorf("the connection led elsewhere: %v", err)
+	}
+}
+
+// TestConnectTriesAgain, but not for ever.
+func TestConnectTriesAgain(t *testing.T) {
+	t.Parallel()
+	s := start(t, config(t))
+	tries, most := 0, 2
+	failing := func(*nats.Options) error {
+		if tries++; tries <= most {
+			return errors.New("not now")
+		}
+		return nil
+	}
+	connect(t, s, natsd.Node, failing)
+	tries, most = 0, 1000
+	if _, err := s.Connect(natsd.Node, failing); err == nil || tries >= most {
+		t.Errorf("after %d tries: %v", tries, err)
 	}
 }
 
