@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -142,27 +143,35 @@ func TestPullAsksAhead(t *testing.T) {
 func TestPullHears(t *testing.T) {
 	t.Parallel()
 	r, _ := begun(t, "real.log.0.>", 1)
-	r.mustRead(t, 1)
 	heard := func(quiet time.Duration) error {
 		begin := time.Now()
 		_, err := r.receive(t.Context(), quiet)
 		t.Logf("%v, after %s", err, time.Since(begin))
 		return err
 	}
-	if err := heard(3 * heartbeat); !errors.Is(err, errQuiet) { // and not silent
-		t.Errorf("of a consumer that has nothing to give: %v", err)
-	}
-	time.AfterFunc(heartbeat/4, func() { r.store.deleteConsumer(t.Context(), r.partition, r.consumer) })
-	if err := heard(patience); !errors.Is(err, errGone) {
-		t.Errorf("of a consumer that is deleted: %v", err)
-	}
-	r.pull.bytes = 0
-	if err := heard(patience); !errors.Is(err, errGone) { // nobody answers
-		t.Errorf("when it asks for more: %v", err)
-	}
-	if err := heard(patience); !errors.Is(err, errStill) {
-		t.Errorf("without a request: %v", err)
-	}
+	untilQuick(t, func() error {
+		r.next = 1
+		if err := r.open(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+		r.mustRead(t, 1)
+		if err := heard(3 * heartbeat); !errors.Is(err, errQuiet) { // and not silent
+			return fmt.Errorf("of a consumer that has nothing to give: %w", err)
+		}
+		p, c := r.partition, r.consumer
+		time.AfterFunc(heartbeat/4, func() { r.store.deleteConsumer(t.Context(), p, c) })
+		if err := heard(patience); !errors.Is(err, errGone) {
+			return fmt.Errorf("of a consumer that is deleted: %w", err)
+		}
+		r.pull.bytes = 0
+		if err := heard(patience); !errors.Is(err, errGone) { // nobody answers
+			return fmt.Errorf("when it asks for more: %w", err)
+		}
+		if err := heard(patience); !errors.Is(err, errStill) {
+			return fmt.Errorf("without a request: %w", err)
+		}
+		return nil
+	})
 }
 
 // TestPullIsQuietBesideHeartbeats that come in the moment in which it finds so.
@@ -185,7 +194,8 @@ func TestPullIsQuietBesideHeartbeats(t *testing.T) {
 		}
 	})
 	for n := range 2000 {
-		if _, err := r.receive(ctx, quiet); !errors.Is(err, errQuiet) {
+		begin := time.Now()
+		if _, err := r.receive(ctx, quiet); !errors.Is(err, errQuiet) && time.Since(begin) < heartbeat {
 			t.Errorf("the %dth time: %v", n, err)
 			break
 		}
@@ -196,13 +206,16 @@ func TestPullIsQuietBesideHeartbeats(t *testing.T) {
 
 // TestPullEndsWithItsConnection, and not when it is missed.
 func TestPullEndsWithItsConnection(t *testing.T) {
-	r, _ := begun(t, "real.log.0.>", 1)
-	r.mustRead(t, 1)
-	begin := time.Now()
-	time.AfterFunc(heartbeat/4, r.store.js.Conn().Close)
-	if _, err := r.receive(t.Context(), patience); !errors.Is(err, errDisconnected) || time.Since(begin) > heartbeat {
-		t.Errorf("after %s: %v", time.Since(begin), err)
-	}
+	on := newSite(t).server
+	untilQuick(t, func() error {
+		r, _ := beginOn(t, on, "real.log.0.>", 0, 1)
+		begin := time.Now()
+		time.AfterFunc(heartbeat/4, r.store.js.Conn().Close)
+		if _, err := r.receive(t.Context(), patience); !errors.Is(err, errDisconnected) || time.Since(begin) > heartbeat {
+			return fmt.Errorf("after %s: %w", time.Since(begin), err)
+		}
+		return nil
+	})
 }
 
 // TestPullCountsAsTheServer does: else it would ask too late, or for too much.
