@@ -28,7 +28,7 @@ func TestSetAll(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		t.Run(fmt.Sprintf("servers=%d", n), func(t *testing.T) {
 			all := startServers(t, n).open(t, timers.Config{})
-			ctx := within(t, long)
+			ctx := within(t, 3*long)
 			if err := all.SetAll(ctx, nil); err != nil {
 				t.Errorf("none: %v", err)
 			}

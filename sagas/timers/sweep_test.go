@@ -118,9 +118,9 @@ func TestSweepTakesOnlyWhatIsHandled(t *testing.T) {
 			}
 			start(t, all, handle)
 			go func() {
-				_ = all.SetAll(within(t, long), batch(many, "k", 0)) // if it fails, not all come
+				_ = all.SetAll(within(t, 2*long), batch(many, "k", 0)) // if it fails, not all come
 			}()
-			deadline := time.After(2 * long)
+			deadline := time.After(3 * long)
 			for ended := false; !ended; {
 				other := start(t, s.open(t, cfg), handle)
 				select {
@@ -176,7 +176,7 @@ func TestPoisonIsSweptAround(t *testing.T) {
 	await(t, "the bad ones rest as long as they do", func() bool { return bad.Load() > 3*6 })
 	hasty.Store(0)
 	for round := range 2 {
-		if err := all.SetAll(within(t, long), batch(1500, fmt.Sprint("good-", round), 0)); err != nil {
+		if err := all.SetAll(within(t, 2*long), batch(1500, fmt.Sprint("good-", round), 0)); err != nil {
 			t.Fatal(err)
 		}
 		await(t, "the good ones are handled", func() bool { return good.Load() >= int64(1500*(round+1)) })
