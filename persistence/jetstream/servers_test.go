@@ -237,25 +237,23 @@ func publish(t testing.TB, nc *nats.Conn, subject string, body []byte) uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stream, err := js.StreamNameBySubject(subject)
 	for deadline := time.Now().Add(long); time.Now().Before(deadline); {
 		var ack *nats.PubAck
-		if err == nil {
-			ack, err = js.Publish(subject, body)
-		}
-		if err == nil {
+		if ack, err = js.Publish(subject, body); err == nil {
 			return ack.Sequence
 		}
-		// Of an answer that gets lost while a leader is elected, the stream tells.
-		var last *nats.RawStreamMsg
-		if stream, err = js.StreamNameBySubject(subject); err == nil {
-			last, err = js.GetLastMsg(stream, subject)
-		}
-		if err == nil && bytes.Equal(last.Data, body) {
-			return last.Sequence
-		}
-		if errors.Is(err, nats.ErrMsgNotFound) {
-			err = nil
+		for time.Now().Before(deadline) { // of an answer that gets lost in an election the stream tells
+			var stream string
+			var last *nats.RawStreamMsg
+			if stream, err = js.StreamNameBySubject(subject); err == nil {
+				last, err = js.GetLastMsg(stream, subject)
+			}
+			if err == nil && bytes.Equal(last.Data, body) {
+				return last.Sequence
+			}
+			if err == nil || errors.Is(err, nats.ErrMsgNotFound) {
+				break
+			}
 		}
 	}
 	t.Fatal(err)
