@@ -85,6 +85,7 @@ func TestReaderGivesUp(t *testing.T) {
 	r.patience = 2 * time.Second
 	for range 2 {
 		untilQuick(t, func() error {
+			r.reopen(t)
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			_, more, err := r.read(ctx)
@@ -97,6 +98,20 @@ func TestReaderGivesUp(t *testing.T) {
 			return nil
 		})
 	}
+}
+
+// reopen has a reader that has failed read again.
+func (r *reader) reopen(t *testing.T) {
+	t.Helper()
+	if r.pull != nil {
+		return
+	}
+	before := r.patience
+	r.patience = patience
+	if err := r.open(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	r.patience = before
 }
 
 // untilQuick tries again what a machine that stands still for a moment may spoil: what is to
@@ -121,6 +136,7 @@ func TestReaderWaits(t *testing.T) {
 	r, more := begun(t, "real.log.0.other.>", commits)
 	r.end = commits
 	untilQuick(t, func() error {
+		r.reopen(t)
 		r.end += lacking
 		r.whole = false
 		r.patience = lacking / 2 * rest
