@@ -300,10 +300,7 @@ func TestReaderWaitsForASlowServer(t *testing.T) {
 	r, _ := begun(t, "real.log.0.>", 3)
 	r.mustRead(t, 1)
 	untilQuick(t, func() error {
-		r.next = 2
-		if err := r.open(t.Context(), ""); err != nil {
-			t.Fatal(err)
-		}
+		r.from(t, 2)
 		r.whole = true
 		name := r.consumer.CachedInfo().Name
 		if _, err := r.store.js.PauseConsumer(t.Context(), r.partition.stream, name, time.Now().Add(3*scanQuiet/2)); err != nil {
@@ -324,10 +321,7 @@ func TestReaderMissesTheLast(t *testing.T) {
 	r, _ := begun(t, "real.log.0.>", commits)
 	r.mustRead(t, 1)
 	untilQuick(t, func() error {
-		r.next = 2
-		if err := r.open(t.Context(), ""); err != nil {
-			t.Fatal(err)
-		}
+		r.from(t, 2)
 		r.whole = true
 		stolen, err := r.consumer.FetchNoWait(commits)
 		if err != nil {
