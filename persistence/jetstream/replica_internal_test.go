@@ -132,11 +132,13 @@ func untilQuick(t *testing.T, try func() error) {
 // TestReaderWaits for a replica as long as it comes on, although nothing of it is to be read.
 func TestReaderWaits(t *testing.T) {
 	t.Parallel()
-	const commits, lacking, rest = 3, 8, 500 * time.Millisecond
+	const commits, lacking = 3, 8
+	rest := 250 * time.Millisecond
 	r, more := begun(t, "real.log.0.other.>", commits)
 	r.end = commits
 	untilQuick(t, func() error {
 		r.reopen(t)
+		rest = min(2*rest, 2*time.Second) // more than the machine stands still
 		r.end += lacking
 		r.whole = false
 		r.patience = lacking / 2 * rest
