@@ -304,7 +304,8 @@ func TestRebuildRests(t *testing.T) {
 	sink := &pacing{Sink: memory.New(), generation: 2}
 	w.sink = sink
 	resting := func(c *runner.Config) { c.Rest = 1e6 }
-	n := w.start("n1", resting, numbers(add))
+	p := numbers(func(docs, *wrapperspb.Int64Value, projections.Event) error { return nil })
+	n := w.start("n1", resting, p)
 	var last holdfast.Position
 	for range 3 {
 		last = w.record("a", make([]int64, 500)...) // which fills a batch
@@ -324,7 +325,7 @@ func TestRebuildRests(t *testing.T) {
 	n.stop()
 
 	let := make(chan struct{})
-	n = w.start("n1", func(c *runner.Config) { resting(c); c.Log = held{w.log, 1, let} }, numbers(add))
+	n = w.start("n1", func(c *runner.Config) { resting(c); c.Log = held{w.log, 1, let} }, p)
 	n.await(last)
 	_, err = n.register.Rebuild(w.ctx(), "numbers", "me")
 	n.must(err)
