@@ -119,12 +119,12 @@ func (a *aggregate) perform(ctx actor.Context, effect Effect) {
 		h.store.Append(a.ref(), f.After, f.Changes, a.answered)
 	case Load:
 		a.ignored(f.Ignored)
-		h.background(func(ctx context.Context) { a.tell(a.load(ctx, f.Snapshot)) })
+		h.background(func(ctx context.Context) any { return a.load(ctx, f.Snapshot) }, a.hear)
 	case Find:
-		h.background(func(ctx context.Context) {
+		h.background(func(ctx context.Context) any {
 			first, err := find(ctx, h.store, f, Window)
-			a.tell(&found{f.Request, first, err})
-		})
+			return &found{f.Request, first, err}
+		}, a.hear)
 	case *Save:
 		h.save(a.ref(), a.engine.def.Fingerprint(), f)
 	case Stop:
@@ -139,6 +139,12 @@ func (a *aggregate) perform(ctx actor.Context, effect Effect) {
 // tell posts a message, from any goroutine. It goes to the mailbox itself: sent to the PID
 // of an actor that has just stopped, it would end among the dead letters.
 func (a *aggregate) tell(message any) { a.mailbox.PostUserMessage(message) }
+
+// hear has a message handled by the goroutine that brings it, if nothing else is to be handled:
+// one of the host's own, which has nothing else to do.
+func (a *aggregate) hear(message any) { a.mailbox.lend(message, always) }
+
+func always() bool { return true }
 
 // bounced takes what was posted to a stopped activation.
 func (a *aggregate) bounced(message any) {

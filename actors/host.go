@@ -283,20 +283,24 @@ func (h *Host) spawn(def holdfast.Definition, ref holdfast.Ref) (*aggregate, err
 
 func (h *Host) remove(a *aggregate) { h.registry.remove(a) }
 
-// background runs a read of the log, a bounded number at a time. On a host that has
-// ended it is run with a context that has, too.
-func (h *Host) background(read func(ctx context.Context)) {
+// background runs a read of the log, a bounded number at a time, and then tells what came of it.
+// On a host that has ended it is run with a context that has, too.
+func (h *Host) background(read func(ctx context.Context) any, tell func(any)) {
 	h.gate.RLock()
 	defer h.gate.RUnlock()
 	if h.ctx.Err() != nil {
-		read(h.ctx)
+		tell(read(h.ctx))
 		return
 	}
-	h.reads.Go(func() {
-		h.loads <- struct{}{}
-		defer func() { <-h.loads }()
-		ctx, cancel := context.WithTimeout(h.ctx, h.config.LoadTimeout)
-		defer cancel()
-		read(ctx)
-	})
+	h.reads.Add(1)
+	h.hands.Schedule(func() { tell(h.read(read)) })
+}
+
+func (h *Host) read(read func(ctx context.Context) any) any {
+	defer h.reads.Done()
+	h.loads <- struct{}{}
+	defer func() { <-h.loads }()
+	ctx, cancel := context.WithTimeout(h.ctx, h.config.LoadTimeout)
+	defer cancel()
+	return read(ctx)
 }

@@ -167,6 +167,21 @@ func TestABugOfTheRuntimeLeavesNobodyWaiting(t *testing.T) {
 	}
 }
 
+// An aggregate that hangs as soon as it is back keeps no other from being read.
+func TestHangingIsNotReading(t *testing.T) {
+	f := start(t, func(c *actors.Config) { c.Loads = 1 })
+	hangs, on := make(chan struct{}), make(chan struct{})
+	f.Deliver(&actors.Request{Ref: holdfast.Ref{Type: "account", ID: "a"}, Done: func(actors.Answer) {
+		close(hangs)
+		<-on
+	}})
+	<-hangs
+	if a := f.ask("b", deposit(1)); a.Err != nil {
+		t.Error(a.Err)
+	}
+	close(on)
+}
+
 func TestAFullQueueRefusesAndRecovers(t *testing.T) {
 	f := start(t, func(c *actors.Config) { c.Queue = 100 })
 	f.ask("a", deposit(1))

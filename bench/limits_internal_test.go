@@ -17,9 +17,9 @@ import (
 	"github.com/holdfast-run/holdfast/persistence"
 )
 
-// BenchmarkLimits tells where the way from the raw engine to a command is spent, each step beside the
-// pipelined publisher, which has no callers: callers that wait for what they publish themselves; callers
-// that append commits to the store, without aggregates; commands.
+// BenchmarkLimits tells where the way from the raw engine to a command is spent, by what callers reach
+// who do less, each beside the same raw publisher: those that wait for what they publish themselves, and
+// those that append commits to the store, without aggregates.
 //
 //	go test ./bench -run '^$' -bench 'Limits/many/relaxed' -benchtime 5x
 func BenchmarkLimits(b *testing.B) {
@@ -47,31 +47,35 @@ func benchmarkLimits(b *testing.B, m mode, k kind) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var plain *plain
-	var pick picker[string]
-	callers, of := 64, func(id string) *subject { return plain.subjectOf(id) }
-	switch w := w.(type) {
-	case *many:
-		plain, pick = w.plain, w.pick
-	case *flood:
-		plain, pick, callers = w.plain, w.pick, w.callers[0]
-	case *create:
-		plain, pick, of = w.plain, w.pick, fresh
-	}
-	raw := parts[0].raw[:1]
-	for _, p := range []part{
-		{name: "callers", raw: raw, ours: plain.waiting(plain.conns[0], callers, subjects(pick, of))},
-		{name: "appends", raw: raw, ours: s.appending(plain, callers, pick)},
-		{name: "commands", raw: raw, ours: parts[0].ours},
-	} {
-		rounds, err := runRounds(ctx, o, p.name, time.Second, p)
+	for _, less := range append(lesser(s, w), part{name: "commands", ours: parts[0].ours}) {
+		less.raw = parts[0].raw
+		rounds, err := runRounds(ctx, o, less.name, time.Second, less)
 		if err != nil {
 			b.Fatal(err)
 		}
 		for _, x := range report.Summarise(rounds, k.judged...).Ratios {
-			b.ReportMetric(x.Median, p.name+"-"+x.Figure)
+			b.ReportMetric(x.Median, less.name+"-"+x.Figure)
 		}
 	}
+}
+
+// lesser are the callers who do less than send commands.
+func lesser(s *stage, w workload) []part {
+	of := func(p *plain, n int, pick picker[string], subject func(string) *subject) []part {
+		return []part{
+			{name: "waiting", ours: p.waiting(p.conns[0], n, subjects(pick, subject))},
+			{name: "appending", ours: s.appending(n, pick)},
+		}
+	}
+	switch w := w.(type) {
+	case *many:
+		return of(w.plain, w.callers[0], w.pick, w.plain.subjectOf)
+	case *flood:
+		return of(w.plain, w.callers[0], w.pick, w.plain.subjectOf)
+	case *create:
+		return of(w.plain, w.callers, w.pick, fresh)
+	}
+	return nil
 }
 
 // waiting has callers that publish and wait, over one subscription for all answers.
@@ -111,7 +115,7 @@ func (p *plain) waiting(nc *nats.Conn, callers int, pick picker[*subject]) turn 
 }
 
 // appending has callers that append a commit of an event and wait.
-func (s *stage) appending(p *plain, callers int, pick picker[string]) turn {
+func (s *stage) appending(callers int, pick picker[string]) turn {
 	type end struct {
 		sync.Mutex
 		head persistence.Head

@@ -79,6 +79,10 @@ func (l *lease) good() bool {
 // as a leader without this node's own server having been in touch with the others.
 const freshFor = 3 * time.Second
 
+// renewed is how long after it was written a record is written again: a lease that is long is
+// kept fresh as well.
+func renewed(lease time.Duration) time.Duration { return min(lease/renewAfter, freshFor/renewAfter) }
+
 // fresh reports whether the register was written a short time ago.
 func (l *lease) fresh() bool { return l.now().Sub(*l.sent.Load()) < freshFor }
 
@@ -158,7 +162,7 @@ func (l *lease) renew(ctx context.Context) error {
 
 // keep renews the lease until ctx ends or the lease is lost, which it returns.
 func (l *lease) keep(ctx context.Context) error {
-	timer := time.NewTimer(l.record.Lease / renewAfter)
+	timer := time.NewTimer(renewed(l.record.Lease))
 	defer timer.Stop()
 	for {
 		select {
@@ -167,12 +171,12 @@ func (l *lease) keep(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		pause := l.record.Lease / renewAfter
+		pause := renewed(l.record.Lease)
 		if err := l.renew(ctx); errors.Is(err, errLost) {
 			l.giveUp()
 			return err
 		} else if err != nil {
-			pause = l.record.Lease / retryAfter
+			pause = min(l.record.Lease/retryAfter, pause)
 		}
 		timer.Reset(pause)
 	}

@@ -84,7 +84,7 @@ func startBench(b *testing.B) (*node.Node, *watcher, natsjs.JetStream) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	nc, err := nats.Connect(n.ClientURL(), nats.UserInfo(admin.User, admin.Password))
+	nc, err := natsd.Dial(n.ClientURL(), nats.UserInfo(admin.User, admin.Password))
 	if err != nil {
 		b.Fatal(err)
 	}

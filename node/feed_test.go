@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
 	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/node"
@@ -21,7 +22,7 @@ func clientOf(t *testing.T, data string) *nats.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(admin.URL, nats.IgnoreDiscoveredServers())
+	nc, err := natsd.Dial(admin.URL, nats.IgnoreDiscoveredServers())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,9 +40,7 @@ func TestFeed(t *testing.T) {
 	open(t, n)
 	stop(t, n)
 	n = start(t, c)
-	if _, err := n.Sender().Send(ctx, ada, &bankpb.Deposit{Amount: 5}); err != nil {
-		t.Fatal(err)
-	}
+	sent(t, n, ada, &bankpb.Deposit{Amount: 5}, holdfast.Meta{})
 	js, err := jetstream.New(clientOf(t, c.Data))
 	if err != nil {
 		t.Fatal(err)

@@ -40,12 +40,10 @@ func TestEventsBeginSagas(t *testing.T) {
 func tell(t *testing.T, n *node.Node, ref string, c holdfast.Command) {
 	t.Helper()
 	to, err := holdfast.ParseRef(ref)
-	if err == nil {
-		_, err = n.Sender().Send(t.Context(), to, c)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	sent(t, n, to, c, holdfast.Meta{})
 }
 
 // over waits until a saga has come to its end.

@@ -20,7 +20,7 @@ func asClient(ctx context.Context, data string, do func(context.Context, jetstre
 	if err != nil {
 		return err
 	}
-	nc, err := nats.Connect(admin.URL, nats.NoReconnect(), nats.IgnoreDiscoveredServers())
+	nc, err := natsd.Dial(admin.URL, nats.NoReconnect(), nats.IgnoreDiscoveredServers())
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func asClient(ctx context.Context, data string, do func(context.Context, jetstre
 func TestInboxKilled(t *testing.T) {
 	c := config(t)
 	b := startBand(t, c)
-	ctx := within(t, 2*time.Minute)
+	ctx := within(t, 4*time.Minute)
 	const commands, kills, refused = 90, 3, 5
 	for i := range commands {
 		id, command, body := fmt.Sprint("c-", i), "Deposit", `{"amount":1}`

@@ -21,9 +21,7 @@ func TestIndex(t *testing.T) {
 	n := start(t, c)
 	send := func(to holdfast.Ref, command holdfast.Command, id string) {
 		t.Helper()
-		if _, err := n.Sender().Send(t.Context(), to, command, holdfast.WithMeta(holdfast.Meta{ID: id, User: "ada"})); err != nil {
-			t.Fatal(err)
-		}
+		sent(t, n, to, command, holdfast.Meta{ID: id, User: "ada"})
 	}
 	send(holdfast.Ref{Type: "stock", ID: "tea"}, &pb.AddStock{Quantity: 5}, "filled")
 	send(holdfast.Ref{Type: "checkout", ID: "o-1"}, &pb.Checkout{Customer: "ada", Sku: "tea", Quantity: 1, Amount: 990, Card: "tok-1", Address: "12 Savile Row"}, "c-1")
@@ -34,7 +32,7 @@ func TestIndex(t *testing.T) {
 			t.Errorf("%v: exit code %d, want %d, and %s in:\n%s%s", args, got, code, says, out, errs)
 		}
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; { // the index follows the log by moments
+	for deadline := time.Now().Add(time.Minute); ; { // the index follows the log by moments
 		if out, _, _ := run("explain", "c-1", "--data", c.Data); strings.Contains(out, "SagaEnded") || time.Now().After(deadline) {
 			break
 		}

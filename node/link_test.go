@@ -131,7 +131,7 @@ func (d *door) condemn() {
 // poll asks until it is so.
 func poll(t *testing.T, what string, so func() bool) {
 	t.Helper()
-	tick, deadline := time.NewTicker(10*time.Millisecond), time.After(30*time.Second)
+	tick, deadline := time.NewTicker(10*time.Millisecond), time.After(time.Minute)
 	defer tick.Stop()
 	for !so() {
 		select {
@@ -185,7 +185,7 @@ func TestServerLostAndFound(t *testing.T) {
 		return len(d.open) == inside
 	})
 	poll(t, "the node is well again", func() bool {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		_, err := n.Sender().Send(ctx, ada, &bankpb.Deposit{Amount: 1})
 		return err == nil && strings.Contains(log.String(), "server is back")

@@ -33,7 +33,7 @@ func startDesk(t *testing.T, n *node.Node, data string, types []holdfast.Definit
 	}
 	admin, err := natsd.ReadAdmin(data)
 	must(err)
-	nc, err := nats.Connect(admin.URL, nats.UserInfo(admin.User, admin.Password))
+	nc, err := natsd.Dial(admin.URL, nats.UserInfo(admin.User, admin.Password))
 	must(err)
 	t.Cleanup(nc.Close)
 	store, err := jetstream.Open(ctx, jetstream.Config{Context: "demo", Existing: true, Read: []*nats.Conn{nc}, Logger: slog.New(slog.DiscardHandler)})
@@ -66,14 +66,12 @@ func TestSagas(t *testing.T) {
 	}
 	check(cli.ExitFailure, "no node runs on the folder "+c.Data+": name it with --data, or the external NATS server with --nats")
 	n := start(t, c)
-	check(cli.ExitFailure, "no node of the context demo (--context) at "+c.Data+" (--data) sees to sagas", "--timeout", "300ms")
+	eventually(t, cli.ExitFailure, []string{"no node of the context demo (--context) at " + c.Data + " (--data) sees to sagas"}, "sagas", "--data", c.Data, "--timeout", "600ms")
 	list := startDesk(t, n, c.Data, types)
 	check(cli.ExitOK, "SAGA  STATUS")
 	ref := holdfast.Ref{Type: "checkout", ID: "o.1"}
 	order := &pb.Checkout{Customer: "ada", Sku: "tea", Quantity: 1, Amount: 1, Card: "tok", Address: "here"}
-	if _, err := n.Sender().Send(t.Context(), ref, order); err != nil {
-		t.Fatal(err)
-	}
+	sent(t, n, ref, order, holdfast.Meta{})
 	if err := list.Add(t.Context(), ref, time.Now()); err != nil {
 		t.Fatal(err)
 	}
@@ -87,12 +85,10 @@ func TestSagas(t *testing.T) {
 	check(cli.ExitUsage, "--reason: say why", "cancel", "checkout/o.1")
 	check(cli.ExitOK, "checkout/o=2E1: cancel, by ann; it is compensating", "cancel", "checkout/o.1", "--reason", "enough", "--as", "ann")
 	check(cli.ExitOK, "an operator's cancel: enough, by ann", "show", "checkout/o.1")
-	check(cli.ExitFailure, `the context other (--context)`, "--context", "other", "--timeout", "300ms")
+	eventually(t, cli.ExitFailure, []string{`the context other (--context)`}, "sagas", "--data", c.Data, "--context", "other", "--timeout", "600ms")
 	check(cli.ExitUsage, "--context: context", "--context", "Other")
 
-	if out, _, _ := run("__complete", "send", "--server", n.ClientURL(), "checkout/o.1", ""); out != "Checkout\n:4\n" {
-		t.Errorf("what clients may send completes to %q", out)
-	}
+	completes(t, "Checkout\n:4\n", "send", "--server", n.ClientURL(), "checkout/o.1", "")
 
 	// A client does not become an operator by asking as one.
 	out, errs, code := run("sagas", "--nats", n.ClientURL(), "--context", "demo")
@@ -102,7 +98,5 @@ func TestSagas(t *testing.T) {
 	if out, errs, code := run("sagas", "--nats", "nats://127.0.0.1:1"); code != cli.ExitFailure || !strings.Contains(errs, "connect to nats://127.0.0.1:1") {
 		t.Errorf("of nobody: exit code %d:\n%s%s", code, out, errs)
 	}
-	if out, _, code := run("__complete", "sagas", "show", "--data", c.Data, ""); code != 0 || out != "checkout/o.1\n:4\n" {
-		t.Errorf("it completes to %q", out)
-	}
+	completes(t, "checkout/o.1\n:4\n", "sagas", "show", "--data", c.Data, "")
 }

@@ -24,7 +24,7 @@ func asNode(t *testing.T, data string) *nats.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(admin.URL, nats.UserInfo(admin.User, admin.Password), nats.IgnoreDiscoveredServers(), nats.ReconnectBufSize(-1))
+	nc, err := natsd.Dial(admin.URL, nats.UserInfo(admin.User, admin.Password), nats.IgnoreDiscoveredServers(), nats.ReconnectBufSize(-1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestUnreadableQueries(t *testing.T) {
 		if q.after != "" {
 			headers = []string{"Holdfast-After", q.after}
 		}
-		if got := asked(t, a.nc, "demo.view."+q.subject, "", headers...); !strings.HasPrefix(got, q.want) {
+		if got := answered(t, a.nc, "demo.view."+q.subject, "", headers...); !strings.HasPrefix(got, q.want) {
 			t.Errorf("%s after %q: %s, want %s", q.subject, q.after, got, q.want)
 		}
 	}
@@ -88,14 +88,16 @@ func TestUnreadableEvents(t *testing.T) {
 	a.nc = visitor(t, a.node)
 	open(t, a.node)
 	core := asNode(t, c.Data)
-	log, err := jetstream.Open(t.Context(), jetstream.Config{Context: "demo", Publish: core, Read: []*nats.Conn{asNode(t, c.Data)}})
+	log, err := jetstream.Open(t.Context(), jetstream.Config{
+		Context: "demo", Publish: core, Read: []*nats.Conn{asNode(t, c.Data)}, AppendTimeout: time.Minute,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(log.Close)
 	writeOdd(t, log, "unknown", "bank.v1.Robbed", nil, 5)
 	writeOdd(t, log, "undecodable", "bank.v1.Deposited", []byte{0xff, 0xff}, 7)
-	if _, err := core.Request("demo.log.0.account.garbage", []byte("garbage"), 5*time.Second); err != nil {
+	if _, err := core.Request("demo.log.0.account.garbage", []byte("garbage"), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	last := a.deposit(3)
@@ -118,7 +120,7 @@ func TestUnreadableEvents(t *testing.T) {
 		}
 		told(t, c.Data, name, live)
 		for id, want := range map[string]string{"unknown": `"value":{"Sum":5}}`, "undecodable": `"value":{"Sum":7}}`, "garbage": "404 "} {
-			if got := asked(t, a.nc, "demo.view."+name+"."+id, ""); !strings.Contains(got, want) {
+			if got := answered(t, a.nc, "demo.view."+name+"."+id, ""); !strings.Contains(got, want) {
 				t.Errorf("%s shows %s of %s, want %s", name, got, id, want)
 			}
 		}

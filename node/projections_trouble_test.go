@@ -91,9 +91,17 @@ func standingOf(t *testing.T, data, name string) (s standing) {
 }
 
 // told waits until operators hear of a projection what they should.
-func told(t *testing.T, data, name string, right func(standing) bool) standing {
+func told(t *testing.T, data, name string, right func(standing) bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); ; {
+	awaitTold(t, data, name, right, new(time.Duration))
+}
+
+// awaitTold adds to took how long that is, on a machine on which no look takes longer than most
+// do: one that stands still tells nothing to anybody.
+func awaitTold(t *testing.T, data, name string, right func(standing) bool, took *time.Duration) standing {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); ; {
+		begun := time.Now()
 		s := standingOf(t, data, name)
 		if len(s.Generations) > 0 && right(s) { // else it has not begun
 			return s
@@ -102,20 +110,21 @@ func told(t *testing.T, data, name string, right func(standing) bool) standing {
 			t.Fatalf("%s stands so: %+v", name, s)
 		}
 		<-time.After(10 * time.Millisecond)
+		*took += min(time.Since(begun), 100*time.Millisecond)
 	}
 }
 
 // soon is by when a trouble is told, on a machine that has other things to do as well.
 const soon = 2*time.Second + 3*time.Second
 
-// toldSoon waits for that, and checks how long it took.
-func toldSoon(t *testing.T, since time.Time, data, name string, right func(standing) bool) {
+// toldSoon waits for that, and checks how long it took since the trouble began, with what has
+// been waited before.
+func toldSoon(t *testing.T, took *time.Duration, data, name string, right func(standing) bool) {
 	t.Helper()
-	s := told(t, data, name, right)
-	took := time.Since(since)
+	s := awaitTold(t, data, name, right, took)
 	t.Logf("%s after %v: %+v", name, took.Round(time.Millisecond), s)
-	if took > soon {
-		t.Errorf("%s is told after %v", name, took)
+	if *took > soon {
+		t.Errorf("%s is told after %v", name, *took)
 	}
 }
 
@@ -132,17 +141,13 @@ type oneAccount struct {
 
 func (a *oneAccount) deposit(amount int64) holdfast.Position {
 	a.t.Helper()
-	r, err := a.node.Sender().Send(a.t.Context(), ada, &bankpb.Deposit{Amount: amount})
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return r.Position
+	return sent(a.t, a.node, ada, &bankpb.Deposit{Amount: amount}, holdfast.Meta{}).Position
 }
 
 // shows checks what a projection shows once it has a position.
 func (a *oneAccount) shows(name string, at holdfast.Position, sum int64) {
 	a.t.Helper()
-	for end := time.Now().Add(30 * time.Second); ; {
+	for end := time.Now().Add(time.Minute); ; {
 		got := asked(a.t, a.nc, "demo.view."+name+".ada", "", "Holdfast-After", at.String())
 		if strings.Contains(got, fmt.Sprintf(`"value":{"Sum":%d}}`, sum)) {
 			return
@@ -164,15 +169,15 @@ func TestTroubleWithHandlers(t *testing.T) {
 	a.nc = visitor(t, a.node)
 	open(t, a.node)
 	a.deposit(1)
-	begun, poison := time.Now(), a.deposit(13)
+	poison, took := a.deposit(13), time.Duration(0)
 	for _, name := range []string{"hangs", "hangs_in_kv"} {
-		toldSoon(t, begun, c.Data, name, func(s standing) bool {
+		toldSoon(t, &took, c.Data, name, func(s standing) bool {
 			return s.State == "blocked" && s.Event == "account/ada@3" && strings.Contains(s.Reason, "the handler of bank.v1.Deposited has been at event account/ada@3 for")
 		})
 	}
 	for name, reason := range map[string]string{"fails": "nobody takes 13", "throws": "panic: 13!"} {
 		for _, name := range []string{name, name + "_in_kv"} {
-			toldSoon(t, begun, c.Data, name, func(s standing) bool { return s.State == "live" && s.Generations[0].Parked == 1 })
+			toldSoon(t, &took, c.Data, name, func(s standing) bool { return s.State == "live" && s.Generations[0].Parked == 1 })
 			if out, errs, _ := run("parked", "show", name, "account/ada", "--data", c.Data); !strings.Contains(out, reason) || !strings.Contains(out, "account/ada@3") {
 				t.Errorf("%s shows as parked:\n%s%s", name, out, errs)
 			}
@@ -182,9 +187,7 @@ func TestTroubleWithHandlers(t *testing.T) {
 	last := a.deposit(5)
 	for _, name := range []string{"fine", "fine_in_kv"} {
 		a.shows(name, last, 19)
-		if s := standingOf(t, c.Data, name); s.Reason != "" || !live(s) {
-			t.Errorf("%s stands so: %+v", name, s)
-		}
+		told(t, c.Data, name, func(s standing) bool { return s.Reason == "" && live(s) })
 	}
 	end()
 	for _, p := range c.Projections {
@@ -240,16 +243,14 @@ func testDatabaseGone(t *testing.T, c node.Config, takeAway, giveBack func() err
 		if err := takeAway(); err != nil {
 			t.Fatal(err)
 		}
-		gone := time.Now()
+		took := time.Duration(0)
 		if i == 0 { // also while there is nothing to write
-			toldSoon(t, gone, c.Data, "kept", blocked)
+			toldSoon(t, &took, c.Data, "kept", blocked)
 		}
 		last := a.deposit(1)
-		toldSoon(t, gone, c.Data, "kept", blocked)
+		toldSoon(t, &took, c.Data, "kept", blocked)
 		a.shows("in_kv", last, 2+i)
-		if s := standingOf(t, c.Data, "in_kv"); s.State != "live" {
-			t.Errorf("what is not kept there stands so: %+v", s)
-		}
+		told(t, c.Data, "in_kv", live) // it is not kept there
 		if got := asked(t, a.nc, "demo.view.kept.ada", ""); !strings.HasPrefix(got, "503") {
 			t.Errorf("a query is answered with %s", got)
 		}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/examples/shop/shoppb"
+	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/node"
 	"github.com/holdfast-run/holdfast/sagas"
@@ -119,7 +120,7 @@ func (b *band) connect(i int) *nats.Conn {
 	default:
 	}
 	if nc := b.conns[m.url]; nc == nil || nc.IsClosed() { // a port may come again
-		nc, err := nats.Connect(m.url, nats.NoReconnect(), nats.IgnoreDiscoveredServers())
+		nc, err := natsd.Dial(m.url, nats.NoReconnect(), nats.IgnoreDiscoveredServers())
 		if err != nil {
 			return nil
 		}
@@ -238,7 +239,7 @@ func prefixed(prefix string, names []string) (out []string) {
 
 func view[M any](t *testing.T, n *node.Node, typ, id string) (m M) {
 	t.Helper()
-	v, err := n.Viewer().View(t.Context(), holdfast.Ref{Type: typ, ID: id})
+	v, err := viewed(t, n, holdfast.Ref{Type: typ, ID: id})
 	if holdfast.CodeOf(err) == holdfast.CodeUnknown {
 		return m
 	}
@@ -254,17 +255,17 @@ func once(t *testing.T, n *node.Node, aggregates ...string) {
 	nc := dial(t, n)
 	for _, of := range aggregates {
 		seen := map[string]bool{}
-		for next := uint64(0); ; {
-			reply, err := nc.Request("demo.history."+of, fmt.Appendf(nil, `{"after":"%d"}`, next), 10*time.Second)
-			if err != nil {
-				t.Fatal(err)
-			}
+		for next := uint64(1); ; {
 			var page struct {
 				Events []struct{ CommandID string }
 				Next   uint64
 			}
-			if err := json.Unmarshal(reply.Data, &page); err != nil {
-				t.Fatalf("%s: %v", reply.Data, err)
+			body := answered(t, nc, "demo.history."+of, fmt.Sprintf(`{"from":%d}`, next))
+			if strings.HasPrefix(body, "404 ") { // nothing has happened to it
+				break
+			}
+			if err := json.Unmarshal([]byte(body), &page); err != nil {
+				t.Fatalf("%s: %v", body, err)
 			}
 			for _, e := range page.Events {
 				if seen[e.CommandID] {
@@ -299,7 +300,7 @@ func testKills(t *testing.T, configs ...node.Config) {
 		some = min(some, 1)
 	}
 	b := startBand(t, configs...)
-	stockUp(t, b.mortals[0].url)
+	command(t, b, 1, func(int) (subject, body string) { return "demo.cmd.stock.tea.AddStock", `{"quantity":"1000"}` })
 	// Where checkouts go that are completed, and that are undone.
 	addresses, points := []string{"home", "nowhere"}, []int{}
 	for _, address := range addresses {
@@ -327,17 +328,4 @@ func samples(of, some int) (at []int) {
 		at = append(at, n)
 	}
 	return at
-}
-
-func stockUp(t *testing.T, url string) {
-	t.Helper()
-	nc, err := nats.Connect(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	reply, err := nc.Request("demo.cmd.stock.tea.AddStock", []byte(`{"quantity":"1000"}`), 10*time.Second)
-	if err != nil || reply.Header.Get("Nats-Service-Error-Code") != "" {
-		t.Fatalf("%v: %v", reply, err)
-	}
 }

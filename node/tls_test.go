@@ -43,7 +43,8 @@ func peerPort(t *testing.T, c node.Config) (address string) {
 	poll(t, "address of "+c.Name+" among the members", func() bool {
 		out, errs, code := run("members", "--data", c.Data, "--json")
 		if code != cli.ExitOK {
-			t.Fatalf("members: exit code %d\n%s", code, errs)
+			t.Logf("members: exit code %d\n%s", code, errs)
+			return false
 		}
 		for line := range strings.Lines(out) {
 			var m cluster.Info
@@ -69,12 +70,12 @@ func shown(t *testing.T, address string, by, stranger *certtest.Authority) (cert
 		config.Certificates = stranger.Mutual(time.Now().Add(time.Hour), "127.0.0.1").Certificates
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &config.Certificates[0], nil }
 	}
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", address, config)
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: time.Minute}, "tcp", address, config)
 	if err != nil {
 		t.Fatalf("%s does not show a good certificate: %v", address, err)
 	}
 	defer conn.Close()
-	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 	_, err = conn.Read(make([]byte, 1))
 	return conn.ConnectionState().PeerCertificates[0], fmt.Sprint(err)
 }
@@ -90,15 +91,20 @@ func TestClusterOverTLS(t *testing.T) {
 	begin := time.Now()
 	nodes := startAll(t, configs...)
 	t.Logf("three nodes serve after %v", time.Since(begin))
-	for i := range 9 { // whoever owns it
-		subject := fmt.Sprintf("demo.cmd.account.a-%d.OpenAccount", i)
-		if v := send(t, dial(t, nodes[i%3]), subject, "open", `{"owner":"Ada"}`); v != 1 {
-			t.Errorf("%s: version %d", subject, v)
+	poll(t, "each is active on one node", func() bool { // again on another one when a lease was lost
+		for i := range 9 { // whoever owns it
+			subject := fmt.Sprintf("demo.cmd.account.a-%d.OpenAccount", i)
+			if v := send(t, dial(t, nodes[i%3]), subject, "open", `{"owner":"Ada"}`); v != 1 {
+				t.Errorf("%s: version %d", subject, v)
+			}
 		}
-	}
-	active := 0
-	for i, n := range nodes {
-		active += n.Stats().Active
+		active := 0
+		for _, n := range nodes {
+			active += n.Stats().Active
+		}
+		return active == 9
+	})
+	for i := range nodes {
 		for _, address := range []string{configs[0].Cluster[i].Address, peerPort(t, configs[i])} {
 			if _, says := shown(t, address, authority, nil); !strings.Contains(says, "certificate required") {
 				t.Errorf("%s demands no certificate: %s", address, says)
@@ -107,9 +113,6 @@ func TestClusterOverTLS(t *testing.T) {
 				t.Errorf("%s takes any certificate: %s", address, says)
 			}
 		}
-	}
-	if active != 9 {
-		t.Errorf("%d are active, want 9: each on one node", active)
 	}
 	stopAll(t, nodes...)
 }

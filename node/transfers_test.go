@@ -80,7 +80,7 @@ func command(t *testing.T, b *band, n int, what func(i int) (subject, body strin
 			for i := int(next.Add(1)) - 1; i < n && !t.Failed(); i = int(next.Add(1)) - 1 {
 				subject, body := what(i)
 				request := &nats.Msg{Subject: subject, Data: []byte(body), Header: nats.Header{"Nats-Msg-Id": {subject}}}
-				for end := time.Now().Add(time.Minute); ; {
+				for end := time.Now().Add(2 * time.Minute); ; {
 					if taken(b.connect(0), request) {
 						break
 					}

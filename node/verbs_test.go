@@ -37,9 +37,7 @@ func TestVerbs(t *testing.T) {
 	}
 	applied()
 	check(cli.ExitOK, "version 4", "send", "account/grace", "Deposit", `{"amount": 1}`)
-	if out, _, _ := run("__complete", "get", "--server", n.ClientURL(), ""); !strings.HasPrefix(out, "account/\n") {
-		t.Errorf("completes to %q", out)
-	}
+	completes(t, "account/\n", "get", "--server", n.ClientURL(), "")
 
 	stop(t, n)
 	n = start(t, c)

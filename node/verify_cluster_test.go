@@ -13,19 +13,13 @@ import (
 	"github.com/holdfast-run/holdfast/node/cli"
 )
 
-// checkVerify runs verify on a node's folder and wants what it says in its output.
+// checkVerify runs verify on a node's folder and wants what it says in its output, as soon as
+// all servers have heard of one another, and have caught up.
 func checkVerify(t *testing.T, c node.Config, code int, says []string, args ...string) {
 	t.Helper()
-	out, errs, got := run(append([]string{"verify", "--data", c.Data}, args...)...)
-	if got != code {
-		t.Errorf("%v: exit code %d, want %d", args, got, code)
-	}
-	for _, s := range says {
-		if !strings.Contains(out+errs, s) {
-			t.Errorf("%v: want %q in:\n%s%s", args, s, out, errs)
-		}
-	}
-	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(args) > 0 && args[len(args)-1] == "--json" {
+	args = append([]string{"verify", "--data", c.Data}, args...)
+	out := eventually(t, code, says, args...)
+	if lines := strings.Split(strings.TrimSpace(out), "\n"); args[len(args)-1] == "--json" {
 		for _, l := range lines {
 			if !json.Valid([]byte(l)) {
 				t.Errorf("no JSON: %s", l)

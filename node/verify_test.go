@@ -10,10 +10,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
 
+	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
 	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/node/cli"
@@ -56,7 +58,7 @@ func TestVerify(t *testing.T) {
 func forge(t *testing.T, folder string) {
 	t.Helper()
 	onFolder(t, folder, func(js natsjs.JetStream) error {
-		_, err := js.Publish(context.Background(), "demo.log.0.account.ada", []byte("rubbish"))
+		_, err := js.Publish(within(t, time.Minute), "demo.log.0.account.ada", []byte("rubbish"))
 		return err
 	})
 }
@@ -88,12 +90,12 @@ func TestVerifyWritesNothing(t *testing.T) {
 	n := start(t, c)
 	open(t, n)
 	stop(t, n)
-	onFolder(t, c.Data, func(js natsjs.JetStream) error { return js.DeleteStream(context.Background(), "DEMO_SNAPSHOTS") })
+	onFolder(t, c.Data, func(js natsjs.JetStream) error { return js.DeleteStream(within(t, time.Minute), "DEMO_SNAPSHOTS") })
 	if out, errs, code := run("verify", "--data", c.Data); code != cli.ExitOK {
 		t.Errorf("exit code %d\n%s%s", code, out, errs)
 	}
 	onFolder(t, c.Data, func(js natsjs.JetStream) error {
-		if _, err := js.Stream(context.Background(), "DEMO_SNAPSHOTS"); !errors.Is(err, natsjs.ErrStreamNotFound) {
+		if _, err := js.Stream(within(t, time.Minute), "DEMO_SNAPSHOTS"); !errors.Is(err, natsjs.ErrStreamNotFound) {
 			t.Errorf("the snapshots: %v, want them missing still", err)
 		}
 		return nil
@@ -120,9 +122,7 @@ func TestVerifyFindsADamagedBlock(t *testing.T) {
 	n := start(t, c)
 	open(t, n)
 	for range 3 {
-		if _, err := n.Sender().Send(context.Background(), ada, &bankpb.Deposit{Amount: 1}); err != nil {
-			t.Fatal(err)
-		}
+		sent(t, n, ada, &bankpb.Deposit{Amount: 1}, holdfast.Meta{})
 	}
 	stop(t, n)
 	block := filepath.Join(c.Data, "jetstream", "CORE", "streams", "DEMO_LOG_0", "msgs", "1.blk")

@@ -77,7 +77,7 @@ func TestInboxAndFeedKilled(t *testing.T) {
 func leave(t *testing.T, nc *nats.Conn, account, n int) {
 	id, command, body, _ := left(account, n)
 	js, err := jetstream.New(nc)
-	for deadline := time.Now().Add(time.Minute); err == nil; {
+	for deadline := time.Now().Add(2 * time.Minute); err == nil; {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		_, wrong := js.Publish(ctx, fmt.Sprintf("demo.inbox.account.l-%d.%s", account, command), []byte(body), jetstream.WithMsgID(id))
 		cancel()
@@ -200,10 +200,11 @@ func fed(t *testing.T, js jetstream.JetStream, last uint64) map[string][]recorde
 		t.Fatal(err)
 	}
 	for {
-		m, err := c.Next(jetstream.FetchMaxWait(10 * time.Second))
-		if err != nil {
-			t.Fatal(err)
-		}
+		var m jetstream.Msg
+		waitFor(t, "another message of the feed", func() bool {
+			m, err = c.Next(jetstream.FetchMaxWait(10 * time.Second))
+			return err == nil
+		})
 		e := recordedEvent{ID: m.Headers().Get("ce-id"), Type: m.Headers().Get("ce-type")}
 		if err := json.Unmarshal(m.Data(), &e.Data); err != nil {
 			t.Fatalf("%s: %v", e.ID, err)

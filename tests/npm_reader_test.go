@@ -23,7 +23,7 @@ import (
 // read model, and hear that they may not write.
 func TestNodeJSReader(t *testing.T) {
 	folder := installNPM(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	must := func(err error) {
 		t.Helper()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,7 +18,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
 
+	"github.com/holdfast-run/holdfast/internal/natsd"
 	"github.com/holdfast-run/holdfast/internal/pgtest"
 )
 
@@ -92,7 +95,7 @@ func launch(tb testing.TB, program string, args ...string) (*process, error) {
 	}
 	tb.Cleanup(p.kill)
 	lines := bufio.NewReader(out)
-	late := time.AfterFunc(time.Minute, func() { _ = p.cmd.Process.Kill() })
+	late := time.AfterFunc(2*time.Minute, func() { _ = p.cmd.Process.Kill() })
 	line, err := lines.ReadString('\n')
 	late.Stop()
 	found := serving.FindStringSubmatch(line)
@@ -131,7 +134,7 @@ func runNode(tb testing.TB, args ...string) (stdout, stderr string, code int) {
 // dial connects as any client, and reconnects for ever.
 func dial(tb testing.TB, url string, options ...nats.Option) *nats.Conn {
 	tb.Helper()
-	nc, err := nats.Connect(url, append(options, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(-1))...)
+	nc, err := natsd.Dial(url, append(options, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(-1))...)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -181,15 +184,28 @@ func askWithin(d time.Duration, nc *nats.Conn, subject, body string, header map[
 	return r, nil
 }
 
-// mustAsk fails the test when there is no answer.
+// mustAsk asks until there is an answer that stands, and fails the test when there is none. A
+// command is sent with one id each time.
 func mustAsk(tb testing.TB, nc *nats.Conn, subject, body string, header map[string]string) reply {
 	tb.Helper()
-	r, err := ask(nc, subject, body, header)
-	if err != nil {
-		tb.Fatalf("%s: %v", subject, err)
+	all := map[string]string{nats.MsgIdHdr: nuid.Next()}
+	if !strings.HasPrefix(subject, "demo.cmd.") {
+		all = map[string]string{}
 	}
-	return r
+	maps.Copy(all, header)
+	for end := time.Now().Add(2 * time.Minute); ; <-time.After(20 * time.Millisecond) {
+		r, err := ask(nc, subject, body, all)
+		if err == nil && !passes(r.Status) {
+			return r
+		}
+		if time.Now().After(end) {
+			tb.Fatalf("%s: %v %s", subject, err, r.body)
+		}
+	}
 }
+
+// passes tells what a node says that is busy: the same request may be sent again.
+func passes(status int) bool { return status == 429 || status == 503 || status == 504 }
 
 // A recorded event, as the history shows it.
 type recordedEvent struct {

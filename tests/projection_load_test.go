@@ -96,7 +96,7 @@ func (c *crowd) do(nc *nats.Conn, d deed) {
 		return
 	}
 	subject := fmt.Sprintf("demo.cmd.%s.%s.%s", ref.Type, ref.ID, d.command)
-	for deadline := time.Now().Add(2 * time.Minute); ; {
+	for deadline := time.Now().Add(4 * time.Minute); ; {
 		r, err := askWithin(time.Second, nc, subject, d.body, map[string]string{"Nats-Msg-Id": d.id})
 		switch {
 		case err == nil && r.Status == 422:
@@ -111,7 +111,7 @@ func (c *crowd) do(nc *nats.Conn, d deed) {
 			d.version = r.Version
 			c.note(d, at, 1)
 			return
-		case err == nil && r.Status != 503 && r.Status != 504:
+		case err == nil && !passes(r.Status):
 			c.fail("%s: %s", d.id, r.body)
 			return
 		case time.Now().After(deadline):

@@ -26,7 +26,7 @@ func dial(t *testing.T, url string, opts ...nats.Option) client {
 	t.Helper()
 	refusals := make(chan error, 64)
 	opts = append(opts, collect(refusals))
-	nc, err := nats.Connect(url, opts...)
+	nc, err := dialTCP(t, url, opts...)
 	if err != nil {
 		t.Fatalf("connect to %s: %v", url, err)
 	}
@@ -242,7 +242,7 @@ func TestInProcessUsersRefusedOverTCP(t *testing.T) {
 	s := start(t, config(t))
 	for _, role := range []natsd.Role{natsd.Node, natsd.Gateway, natsd.Publisher} {
 		connect(t, s, role) // The password is right, the way is not.
-		nc, err := nats.Connect(s.ClientURL(), nats.UserInfo(string(role), s.Password(role)))
+		nc, err := dialTCP(t, s.ClientURL(), nats.UserInfo(string(role), s.Password(role)))
 		if err == nil {
 			nc.Close()
 			t.Errorf("%s connected over TCP", role)
@@ -263,7 +263,7 @@ func TestClientLogin(t *testing.T) {
 	if !strings.HasPrefix(s.ClientURL(), "nats://127.0.0.1:") {
 		t.Errorf("ClientURL = %s", s.ClientURL())
 	}
-	if got := warnings.String(); got != "" {
+	if got := warnings.complaints(); got != "" {
 		t.Errorf("logged %s", got)
 	}
 	for _, opts := range [][]nats.Option{
@@ -271,7 +271,7 @@ func TestClientLogin(t *testing.T) {
 		{nats.UserInfo(cfg.ClientUser, "wrong")},
 		{nats.UserInfo("", cfg.ClientPassword)},
 	} {
-		nc, err := nats.Connect(s.ClientURL(), opts...)
+		nc, err := dialTCP(t, s.ClientURL(), opts...)
 		if err == nil {
 			nc.Close()
 			t.Error("connected without the password")

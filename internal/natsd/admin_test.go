@@ -36,7 +36,7 @@ func TestAdmin(t *testing.T) {
 	if first.URL != s.ClientURL() {
 		t.Errorf("URL = %s, want %s", first.URL, s.ClientURL())
 	}
-	nc, err := nats.Connect(first.URL, nats.UserInfo(first.User, first.Password))
+	nc, err := dialTCP(t, first.URL, nats.UserInfo(first.User, first.Password))
 	if err != nil {
 		t.Fatalf("connect as admin: %v", err)
 	}
@@ -55,7 +55,7 @@ func TestAdmin(t *testing.T) {
 	if again := readAdmin(t, cfg.DataDir); again.Password == first.Password {
 		t.Error("the password is the same after a restart")
 	}
-	_, err = nats.Connect(s.ClientURL(), nats.UserInfo(first.User, first.Password))
+	_, err = dialTCP(t, s.ClientURL(), nats.UserInfo(first.User, first.Password))
 	wantIs(t, err, nats.ErrAuthorization)
 }
 
@@ -114,7 +114,7 @@ func TestTLS(t *testing.T) {
 		t.Errorf("request: %v", err)
 	}
 	admin := readAdmin(t, cfg.DataDir)
-	nc, err := nats.Connect(admin.URL, nats.UserInfo(admin.User, admin.Password), secure)
+	nc, err := dialTCP(t, admin.URL, nats.UserInfo(admin.User, admin.Password), secure)
 	if err != nil {
 		t.Fatalf("connect as admin: %v", err)
 	}

@@ -98,11 +98,13 @@ func TestClusterSurvivesLossOfOne(t *testing.T) {
 // leaderOf returns the index of the server that leads the log.
 func leaderOf(t *testing.T, servers []*natsd.Server) int {
 	t.Helper()
-	log, err := stream(t, connect(t, servers[0], natsd.Node)).Stream(within(t), logName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leader := log.CachedInfo().Cluster.Leader
+	nc, leader := connect(t, servers[0], natsd.Node), ""
+	eventually(t, "the log has a leader", func() error {
+		if leader = logInfo(t, nc).Cluster.Leader; leader == "" {
+			return errors.New("it has none")
+		}
+		return nil
+	})
 	for i, s := range servers {
 		if s.Config().Name == leader {
 			return i

@@ -20,7 +20,8 @@ import (
 const childFolder = "NATSD_TEST_CHILD"
 
 func child(dir string) int {
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), patient)
+	defer cancel()
 	s, err := natsd.Start(ctx, natsd.Config{DataDir: dir, Listen: "127.0.0.1:0", Context: demo, Logger: quiet()})
 	if err != nil {
 		fmt.Println(err)

@@ -33,6 +33,10 @@ const (
 	pingMembers = 2 * time.Second
 	// The usual two seconds can be too short on a machine under load.
 	connectTimeout = 5 * time.Second
+	// handshakes is how often a connection within the process is tried: when the process
+	// stands still for seconds, it takes too long, or the server's first ping comes before
+	// the answer that the client's library waits for, which that does not bear.
+	handshakes = 5
 )
 
 // Server is a running nats-server. [Start] makes it, Stop ends it.
@@ -239,7 +243,10 @@ func (s *Server) Connect(role Role, opts ...nats.Option) (*nats.Conn, error) {
 		all = append(all, nats.CustomInboxPrefix(publisherInbox))
 	}
 	all = append(all, nats.InProcessServer(s.nats), nats.UserInfo(string(role), password))
-	nc, err := Dial("", all...)
+	nc, err := nats.Connect("", all...)
+	for n := 1; err != nil && n < handshakes; n++ {
+		nc, err = nats.Connect("", all...)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connect as %s: %w", role, err)
 	}

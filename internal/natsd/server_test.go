@@ -2,6 +2,7 @@ package natsd_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -36,14 +37,16 @@ func TestStartStopRepeated(t *testing.T) {
 			t.Errorf("round %d: Stop left a connection open", i)
 		}
 	}
-	if got := warnings.String(); got != "" {
+	if got := warnings.complaints(); got != "" {
 		t.Errorf("logged:\n%s", got)
 	}
 }
 
 func TestStopBearsRepetition(t *testing.T) {
 	t.Parallel()
-	s := start(t, config(t))
+	cfg := config(t)
+	cfg.Listen = freeAddresses(t, 1)[0] // which nobody else takes when it is free again
+	s := start(t, cfg)
 	url := s.ClientURL()
 	var all sync.WaitGroup
 	for range 5 {
@@ -88,6 +91,24 @@ func TestConnectKeepsServerAndUser(t *testing.T) {
 	}
 }
 
+// TestConnectTriesAgain, but not for ever.
+func TestConnectTriesAgain(t *testing.T) {
+	t.Parallel()
+	s := start(t, config(t))
+	tries, most := 0, 2
+	failing := func(*nats.Options) error {
+		if tries++; tries <= most {
+			return errors.New("not now")
+		}
+		return nil
+	}
+	connect(t, s, natsd.Node, failing)
+	tries, most = 0, 1000
+	if _, err := s.Connect(natsd.Node, failing); err == nil || tries >= most {
+		t.Errorf("after %d tries: %v", tries, err)
+	}
+}
+
 func TestInProcessOnly(t *testing.T) {
 	t.Parallel()
 	cfg := config(t)
@@ -109,13 +130,22 @@ func TestInProcessOnly(t *testing.T) {
 
 func TestConfigNamesPort(t *testing.T) {
 	t.Parallel()
-	s := start(t, config(t))
-	cfg := s.Config()
-	if want := "nats://" + cfg.Listen; s.ClientURL() != want || strings.HasSuffix(want, ":0") {
-		t.Errorf("ClientURL = %q, Listen = %q", s.ClientURL(), cfg.Listen)
+	var s, again *natsd.Server
+	err := error(syscall.EADDRINUSE)
+	for n := 0; n < 10 && errors.Is(err, syscall.EADDRINUSE); n++ { // if another one gets its port meanwhile
+		s = start(t, config(t))
+		cfg := s.Config()
+		if want := "nats://" + cfg.Listen; s.ClientURL() != want || strings.HasSuffix(want, ":0") {
+			t.Errorf("ClientURL = %q, Listen = %q", s.ClientURL(), cfg.Listen)
+		}
+		s.Stop()
+		again, err = natsd.Start(within(t), cfg)
 	}
-	s.Stop()
-	if again := start(t, cfg); again.ClientURL() != s.ClientURL() {
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(again.Stop)
+	if again.ClientURL() != s.ClientURL() {
 		t.Errorf("ClientURL = %q after a restart, %q before", again.ClientURL(), s.ClientURL())
 	}
 }
@@ -157,7 +187,7 @@ func TestMaxPayload(t *testing.T) {
 
 func TestPortTaken(t *testing.T) {
 	t.Parallel()
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	taken, err := net.Listen("tcp", freeAddresses(t, 1)[0]) // which nobody else takes afterwards
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -147,7 +147,7 @@ func (s *Service) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("%d requests were still under way: %w", s.flight.underWay(), context.Cause(ctx))
 	}
-	if _, limited := ctx.Deadline(); !limited { // which flushing demands
+	if _, ok := ctx.Deadline(); !ok { // which flushing demands
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.cfg.Timeout)
 		defer cancel()

@@ -208,7 +208,7 @@ func TestInboxAndFeed(t *testing.T) {
 		t.Errorf("in JSON it is\n%s", got)
 	}
 	d.onRequest(func(int, *nats.Msg) *nats.Msg { return refuse(503, "unavailable", "the log is away: ask again") })
-	if e := tm.run("feed", "--timeout", "1s"); e.code != cli.ExitFailure || !strings.Contains(e.err, "the log is away") {
+	if e := tm.run("feed", "--timeout", "30s"); e.code != cli.ExitFailure || !strings.Contains(e.err, "the log is away") {
 		t.Errorf("exit code %d, it says %q", e.code, e.err)
 	}
 }

@@ -72,9 +72,7 @@ func TestProjectionsShown(t *testing.T) {
 	for args, want := range map[string]string{
 		"projections show ": "orders\nusers\n:4\n", "projections show orders ": ":4\n", "projections rebuild ": "orders\nusers\n:4\n",
 	} {
-		if got := tm.must(append([]string{"__complete"}, strings.Split(args, " ")...)...); got != want {
-			t.Errorf("%s completes to %q, want %q", args, got, want)
-		}
+		tm.completes(want, strings.Split(args, " ")...)
 	}
 }
 
@@ -177,10 +175,10 @@ func TestComparisonAwaited(t *testing.T) {
 	t.Parallel()
 	d := startDesk(t)
 	d.onRequest(func(_ int, m *nats.Msg) *nats.Msg {
-		time.AfterFunc(300*time.Millisecond, func() { _ = m.Respond([]byte(same)) })
+		time.AfterFunc(800*time.Millisecond, func() { _ = m.Respond([]byte(same)) })
 		return &nats.Msg{}
 	})
-	if got := d.operator().inRealTime().must("projections", "compare", "orders", "--timeout", "300ms"); !strings.Contains(got, "They are the same.") {
+	if got := d.operator().inRealTime().must("projections", "compare", "orders", "--timeout", "2s"); !strings.Contains(got, "They are the same.") {
 		t.Errorf("got %s", got)
 	}
 	d.mu.Lock()

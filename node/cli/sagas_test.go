@@ -289,9 +289,6 @@ func TestWrongUsageOfSagas(t *testing.T) {
 func TestCompletionOfSagas(t *testing.T) {
 	t.Parallel()
 	d := startDesk(t)
-	complete := func(tm *terminal, args ...string) string {
-		return tm.must(append([]string{"__complete", "sagas"}, args...)...)
-	}
 	refs := "checkout/pausing\ncheckout/stuck\ncheckout/cancelled\ndelivery/d-1\nnagging/n-1\nnagging/parked\n:4\n"
 	for _, c := range []struct {
 		args []string
@@ -308,14 +305,10 @@ func TestCompletionOfSagas(t *testing.T) {
 		{[]string{"--saga", ""}, "checkout\ndelivery\nnagging\n:4\n"},
 		{[]string{"--status", ""}, "running\nwaiting\ncompensating\nstuck\n:4\n"},
 	} {
-		if got := complete(d.operator(), c.args...); got != c.want {
-			t.Errorf("%v: got %q, want %q", c.args, got, c.want)
-		}
+		d.operator().completes(c.want, append([]string{"sagas"}, c.args...)...)
 	}
-	if got := complete(newTerminal(t, nil), "show", ""); got != ":4\n" {
-		t.Errorf("without a node: got %q", got)
-	}
-	verbs := complete(d.operator(), "")
+	newTerminal(t, nil).completes(":4\n", "sagas", "show", "")
+	verbs := d.operator().must("__complete", "sagas", "")
 	for _, verb := range []string{"show", "retry", "skip", "edit", "resume", "cancel", "force"} {
 		if !strings.Contains(verbs, verb+"\t") {
 			t.Errorf("%s is not among %q", verb, verbs)

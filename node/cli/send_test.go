@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -149,7 +150,11 @@ func TestSendTriesAgainWithTheSameID(t *testing.T) {
 				return fault{}
 			})
 			tm := newTerminal(t, s)
-			got := tm.run("send", "account/a", "Deposit", `{"amount":1}`, "--timeout", "1s", "--json")
+			timeout := "30s"
+			if f.silent {
+				timeout = "3s"
+			}
+			got := tm.run("send", "account/a", "Deposit", `{"amount":1}`, "--timeout", timeout, "--json")
 			var doc struct {
 				Duplicate bool
 				Attempts  int
@@ -158,14 +163,16 @@ func TestSendTriesAgainWithTheSameID(t *testing.T) {
 			if err := json.Unmarshal([]byte(got.out), &doc); err != nil || got.code != 0 {
 				t.Fatalf("got %+v: %v", got, err)
 			}
-			if doc.Attempts != 3 || doc.Duplicate != f.executed || s.account("account/a").Balance != 1 {
+			// A busy machine may answer the third attempt too late as well.
+			more := doc.Attempts > 3
+			if doc.Attempts < 3 || doc.Duplicate != (f.executed || more) || s.account("account/a").Balance != 1 {
 				t.Errorf("got %+v and balance %d, want three attempts and one effect", doc, s.account("account/a").Balance)
 			}
-			if len(ids) != 3 || ids[0] != doc.ID || ids[1] != doc.ID || ids[2] != doc.ID {
+			if len(ids) != doc.Attempts || slices.ContainsFunc(ids, func(id string) bool { return id != doc.ID }) {
 				t.Errorf("sent ids %v, want %s each time", ids, doc.ID)
 			}
-			if n := strings.Count(got.err, "trying again with the same id "+doc.ID); n != 2 {
-				t.Errorf("it says %q, want two notes of trying again", got.err)
+			if n := strings.Count(got.err, "trying again with the same id "+doc.ID); n != doc.Attempts-1 {
+				t.Errorf("it says %q, want a note each time that it tries again", got.err)
 			}
 		})
 	}
@@ -192,13 +199,18 @@ func TestSendGivesUp(t *testing.T) {
 				}
 				return c.then
 			})
-			tm := newTerminal(t, s)
-			got := tm.run("send", "account/a", "Deposit", "--id", "x", "--timeout", "200ms")
+			tm, timeout := newTerminal(t, s), "30s"
+			if c.first.silent {
+				timeout = "900ms"
+			}
+			got := tm.run("send", "account/a", "Deposit", "--id", "x", "--timeout", timeout)
 			if got.code != 1 || !strings.Contains(got.err, c.want) || !strings.Contains(got.err, "given up (--timeout)") {
 				t.Errorf("got %+v, want exit code 1 and %q", got, c.want)
 			}
-			if s.count() < 2 {
-				t.Errorf("it tried %d times, want more", s.count())
+			for end := time.Now().Add(30 * time.Second); s.count() < 2; <-time.After(time.Millisecond) { // some may be on their way
+				if time.Now().After(end) {
+					t.Fatalf("it tried %d times, want more", s.count())
+				}
 			}
 		})
 	}
@@ -226,11 +238,11 @@ func TestSendWithoutANode(t *testing.T) {
 	t.Parallel()
 	s := newStub(t)
 	tm := newTerminal(t, s)
-	got := tm.run("send", "account/a", "Deposit", "--timeout", "300ms", "--id", "x")
+	got := tm.run("send", "account/a", "Deposit", "--timeout", "30s", "--id", "x")
 	if want := "start one with 'node run --context demo'"; got.code != 1 || !strings.Contains(got.err, want) {
 		t.Errorf("no node: got %+v, want exit code 1 and %q", got, want)
 	}
-	got = tm.run("send", "account/a", "Deposit", "--timeout", "2s", "--context", "shop")
+	got = tm.run("send", "account/a", "Deposit", "--context", "shop")
 	if want := "does not let this login ask the context shop: is --context right"; got.code != 1 || !strings.Contains(got.err, want) {
 		t.Errorf("another context: got %+v, want exit code 1 and %q", got, want)
 	}
@@ -244,20 +256,32 @@ func TestSendWithoutANode(t *testing.T) {
 func TestSendIsInterrupted(t *testing.T) {
 	t.Parallel()
 	s := startStub(t)
+	for try := 1; ; try++ {
+		took := interrupt(t, s)
+		if took < 3*time.Second { // an attempt may take 5 s
+			return
+		}
+		if try == 5 { // the machine does not stand still each time
+			t.Fatalf("it took %v to stop", took)
+		}
+	}
+}
+
+// interrupt interrupts a command that nobody answers, and tells how long it takes to stop.
+func interrupt(t *testing.T, s *stub) time.Duration {
+	t.Helper()
 	tm := newTerminal(t, s)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	tm.ctx = ctx
+	var stopped time.Time
 	s.onCommand(func(int, *nats.Msg) fault {
-		return fault{silent: true, after: func() { cancel(errors.New("enough")) }}
+		return fault{silent: true, after: func() { stopped = time.Now(); cancel(errors.New("enough")) }}
 	})
-	started := time.Now()
 	got := tm.run("send", "account/a", "Deposit", "--id", "x", "--timeout", "1m")
-	if took := time.Since(started); took > 4*time.Second { // an attempt may take 5 s
-		t.Errorf("it took %v to stop", took)
-	}
 	if want := "interrupted; it may have been executed: sending it again with --id x is safe"; got.code != 1 || !strings.Contains(got.err, want) {
-		t.Errorf("got %+v, want exit code 1 and %q", got, want)
+		t.Fatalf("got %+v, want exit code 1 and %q", got, want)
 	}
+	return time.Since(stopped)
 }
 
 func TestAnInterruptedSendAwaitsTheAnswer(t *testing.T) {

@@ -93,6 +93,22 @@ func (tm *terminal) must(args ...string) string {
 	return e.out
 }
 
+// completes waits until the words complete to that: a shell is not kept waiting, and gets nothing
+// from a machine that is busy just then.
+func (tm *terminal) completes(want string, words ...string) {
+	tm.t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; {
+		got := tm.must(append([]string{"__complete"}, words...)...)
+		if got == want {
+			return
+		}
+		if time.Now().After(end) {
+			tm.t.Errorf("%q completes to %q, want %q", words, got, want)
+			return
+		}
+	}
+}
+
 // writeLines writes a file of commands.
 func writeLines(t *testing.T, lines ...string) string {
 	t.Helper()

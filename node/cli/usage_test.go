@@ -178,12 +178,7 @@ func TestLogin(t *testing.T) {
 func TestCompletion(t *testing.T) {
 	t.Parallel()
 	s := newStub(t)
-	complete := func(args ...string) string {
-		return newTerminal(t, s).must(append([]string{"__complete"}, args...)...)
-	}
-	if got, want := complete("send", ""), ":6\n"; got != want {
-		t.Errorf("without a node: got %q, want %q", got, want)
-	}
+	newTerminal(t, s).completes(":6\n", "send", "") // without a node
 	addService(t, s, micro.Config{Name: "other", Version: "1.0.0"}, nil)
 	addService(t, s, micro.Config{
 		Name: "holdfast-demo", Version: "1.0.0", Metadata: map[string]string{"context": "demo", "types": "account, family"},
@@ -202,9 +197,7 @@ func TestCompletion(t *testing.T) {
 		{[]string{"send", "--context", "SHOP", ""}, ":4\n"},
 		{[]string{"apply", ""}, "ndjson\njsonl\n:8\n"},
 	} {
-		if got := complete(c.args...); got != c.want {
-			t.Errorf("%v: got %q, want %q", c.args, got, c.want)
-		}
+		newTerminal(t, s).completes(c.want, c.args...)
 	}
 }
 

@@ -58,7 +58,7 @@ func serve(t *testing.T, folder string) (kill func(), connect func() *nats.Conn)
 	})
 	t.Cleanup(kill)
 	var admin natsd.Admin
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(long)
 	for {
 		if admin, err = natsd.ReadAdmin(folder); err == nil {
 			var nc *nats.Conn
@@ -72,12 +72,7 @@ func serve(t *testing.T, folder string) (kill func(), connect func() *nats.Conn)
 		}
 	}
 	return kill, func() *nats.Conn {
-		nc, err := nats.Connect(admin.URL, nats.UserInfo(admin.User, admin.Password), nats.ReconnectBufSize(-1), nats.NoReconnect())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(nc.Close)
-		return nc
+		return dial(t, admin.URL, nats.UserInfo(admin.User, admin.Password), nats.ReconnectBufSize(-1), nats.NoReconnect())
 	}
 }
 
@@ -94,9 +89,9 @@ func TestCoalesceOverKills(t *testing.T) {
 	heads := make([]persistence.Head, aggregates) // that were acknowledged
 	for round := range rounds {
 		kill, connect := serve(t, folder)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*long)
 		store, err := jetstream.Open(ctx, jetstream.Config{
-			Context: "crowd", SyncAlways: true, AppendTimeout: 300 * time.Millisecond, Publish: connect(), Read: []*nats.Conn{connect()},
+			Context: "crowd", SyncAlways: true, AppendTimeout: quick, ReadTimeout: patient, Publish: connect(), Read: []*nats.Conn{connect()},
 			Logger: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {

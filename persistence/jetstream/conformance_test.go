@@ -43,10 +43,7 @@ func conformOnOneServer(t *testing.T, coalesced bool) {
 	conform(t, s, 1000, coalesced, func(l *persistencetest.Log, cfg jetstream.Config) {
 		l.Lose = func(t testing.TB, ref holdfast.Ref, at holdfast.Position) {
 			t.Helper()
-			loaded, err := l.Store.Load(t.Context(), ref, "")
-			if err != nil {
-				t.Fatal(err)
-			}
+			loaded := mustLoad(t, l.Store, ref)
 			l.Store.(*jetstream.Store).Close()
 			s.restart(t, func() {
 				for _, c := range loaded.Commits {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
@@ -18,7 +17,7 @@ import (
 // openExisting opens what is there, as those do who look at a log.
 func openExisting(t *testing.T, s *servers, c messages.Context) (*jetstream.Store, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), long)
 	defer cancel()
 	store, err := jetstream.Open(ctx, jetstream.Config{Context: c, Existing: true, Read: []*nats.Conn{s.connect(t, 0)}})
 	if err == nil {
@@ -57,9 +56,8 @@ func TestOpenExistingMakesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := store.Load(t.Context(), ref, "f")
-	if err != nil || !l.Head.Equal(h) || store.Partitions() != 2 {
-		t.Errorf("loaded %+v of %d partitions: %v", l.Head, store.Partitions(), err)
+	if l := mustLoad(t, store, ref); !l.Head.Equal(h) || store.Partitions() != 2 {
+		t.Errorf("loaded %+v of %d partitions", l.Head, store.Partitions())
 	}
 	if _, err := tryAppend(t, store, ref, h); !errors.Is(err, holdfast.ErrUnavailable) {
 		t.Errorf("an append by a store that has no connection for it: %v", err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -20,7 +21,7 @@ import (
 	"github.com/holdfast-run/holdfast/persistence"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // fake is a JetStream of one stream that answers as a test tells it to, at subjects of
 // its own beside the real one's.
@@ -28,6 +29,7 @@ type fake struct {
 	t       *testing.T
 	context messages.Context
 	store   *Store
+	serve   *nats.Conn // by which it answers
 	ticks   chan time.Time
 	arrived chan struct{} // an append
 
@@ -44,6 +46,7 @@ type fake struct {
 type site struct {
 	server *natsd.Server
 	fakes  int
+	conns  []*nats.Conn // of pipes, and of those who listen
 }
 
 func newSite(t *testing.T) *site {
@@ -77,6 +80,7 @@ func (s *site) fake(t *testing.T) *fake {
 	}
 	f.publish = f.accept
 	serve := connect()
+	f.serve = serve
 	for subject, handle := range map[string]nats.MsgHandler{name + ".log.0.>": f.onPublish, name + ".api.>": f.onRead} {
 		if _, err := serve.Subscribe(subject, handle); err != nil {
 			t.Fatal(err)
@@ -267,6 +271,14 @@ func (f *fake) pass() {
 	}
 }
 
+// settle returns when what has been sent has come, and what was answered too.
+func (f *fake) settle() {
+	asking := []*nats.Conn{f.store.publish.nc, f.store.reads.pipes[0].nc}
+	for _, nc := range slices.Concat(asking, []*nats.Conn{f.serve}, asking) {
+		_ = nc.Flush() // or it has been closed
+	}
+}
+
 // endTicking waits for the answer while time passes, slowly against what a request takes.
 func (f *fake) endTicking(results chan result) result {
 	f.t.Helper()
@@ -277,6 +289,7 @@ func (f *fake) endTicking(results chan result) result {
 		case r := <-results:
 			return r
 		case <-slow.C:
+			f.settle()
 			f.ticks <- time.Time{}
 		}
 	}

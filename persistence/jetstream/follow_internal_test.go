@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -84,23 +85,28 @@ func (j *making) DeleteConsumer(ctx context.Context, stream, name string) error 
 func TestFollowMissesTheLast(t *testing.T) {
 	t.Parallel()
 	f, _, js := followed(t, 3)
-	js.then = func(c jetstream.Consumer) {
-		js.then = nil
-		stolen, err := c.FetchNoWait(3)
-		if err != nil {
-			t.Error(err)
-			return
+	untilQuick(t, func() error {
+		f.close(t.Context())
+		f.next, f.begun, js.made = 1, 0, nil
+		js.then = func(c jetstream.Consumer) {
+			js.then = nil
+			stolen, err := c.FetchNoWait(3)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for range stolen.Messages() {
+			}
 		}
-		for range stolen.Messages() {
+		begin := time.Now()
+		for n := range uint64(3) {
+			f.mustRead(t, n+1)
 		}
-	}
-	begin := time.Now()
-	for n := range uint64(3) {
-		f.mustRead(t, n+1)
-	}
-	if took := time.Since(begin); len(js.made) != 2 || took > patience/4 {
-		t.Errorf("by %d consumers, in %s", len(js.made), took)
-	}
+		if took := time.Since(begin); len(js.made) != 2 || took > patience/4 {
+			return fmt.Errorf("by %d consumers, in %s", len(js.made), took)
+		}
+		return nil
+	})
 }
 
 // TestFollowFindsWhatIsPassedOver by consumers, in the midst of the log and at its end.
@@ -145,15 +151,18 @@ func TestFollowLeavesAConsumerThatStands(t *testing.T) {
 	f, more, js := followed(t, 2)
 	f.mustRead(t, 1)
 	f.mustRead(t, 2)
-	name := f.consumer.CachedInfo().Name
-	if _, err := f.store.js.PauseConsumer(t.Context(), f.partition.stream, name, time.Now().Add(time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	more(1)
-	f.mustRead(t, 3)
-	if len(js.made) != 2 {
-		t.Errorf("%d consumers were made, want 2", len(js.made))
-	}
+	untilQuick(t, func() error {
+		name, before := f.consumer.CachedInfo().Name, len(js.made)
+		if _, err := f.store.js.PauseConsumer(t.Context(), f.partition.stream, name, time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		more(1)
+		f.mustRead(t, f.next)
+		if n := len(js.made) - before; n != 1 {
+			return fmt.Errorf("%d more consumers were made, want 1", n)
+		}
+		return nil
+	})
 }
 
 // TestFollowMakesConsumersSlowly when they bring nothing.
@@ -161,17 +170,20 @@ func TestFollowMakesConsumersSlowly(t *testing.T) {
 	t.Parallel()
 	f, _, js := followed(t, 1)
 	f.mustRead(t, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	js.then = func(c jetstream.Consumer) {
 		if err := js.DeleteConsumer(t.Context(), f.partition.stream, c.CachedInfo().Name); err != nil {
 			t.Error(err)
+		}
+		if len(js.made) > 5 {
+			cancel()
 		}
 	}
 	f.close(t.Context())
 	js.made = nil
 	before := f.store.clock.ticks()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
-	if _, err := f.read(ctx); !errors.Is(err, holdfast.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := f.read(ctx); !errors.Is(err, holdfast.ErrUnavailable) || !errors.Is(err, context.Canceled) {
 		t.Errorf("it ends with %v", err)
 	}
 	if ticks := f.store.clock.ticks() - before; len(js.made) > int(ticks)+2 || len(js.made) < 3 {
@@ -203,17 +215,29 @@ func TestFollowDoesNotWaitForAServerThatIsGone(t *testing.T) {
 // TestFollowGoesWhereTheLeaderIs when it misses a record, and elsewhere before that.
 func TestFollowGoesWhereTheLeaderIs(t *testing.T) {
 	r, _ := beginOn(t, startThree(t), "real.log.0.>", 1, 3)
-	i, err := r.store.info(t.Context(), r.partition)
-	if err != nil {
-		t.Fatal(err)
+	leader := func() string {
+		t.Helper()
+		i, err := r.store.info(t.Context(), r.partition)
+		if err != nil {
+			t.Log(err)
+		}
+		return i.leader()
 	}
 	at := map[string]int{}
 	for n := range 12 { // it would come to be there by chance once in half a million
 		f := &follower{reader: reader{store: r.store, partition: r.partition, filter: r.filter, next: 1, patience: r.patience}}
-		f.doubted = 1
-		if err := f.resume(t.Context()); err != nil || f.at != i.leader() {
-			t.Errorf("it is on %s, %v, want on %s", f.at, err, i.leader())
-		}
+		untilQuick(t, func() error {
+			f.doubted, f.begun = 1, 0
+			before := leader()
+			err := f.resume(t.Context())
+			if after := leader(); err != nil || before != after || before == "" { // a busy machine has elected another one
+				return fmt.Errorf("it is on %s, %w, and the leader was %s and is %s", f.at, err, before, after)
+			}
+			if f.at != before {
+				t.Errorf("it is on %s, want on %s", f.at, before)
+			}
+			return nil
+		})
 		if n < 10 {
 			f.doubted, f.begun = 0, 0
 			if err := f.resume(t.Context()); err != nil {
@@ -288,7 +312,11 @@ func TestFollowDoubtsALeader(t *testing.T) {
 			p.replicated = true
 			f.answer(map[string]odd{count: says(c.info)})
 			follower := &follower{reader: reader{store: f.store, partition: p, next: 8}}
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			limit := 2 * time.Second
+			if c.ended {
+				limit = patience
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
 			results := make(chan result, 1)
 			go func() { results <- result{err: follower.check(ctx)} }()

@@ -43,11 +43,7 @@ func TestFollowTogether(t *testing.T) {
 		t.Fatal(err)
 	}
 	line := busy{until: new(sync.RWMutex)}
-	read, err := nats.Connect(s.list[0].ClientURL(), nats.UserInfo(admin.User, admin.Password), nats.SetCustomDialer(line))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(read.Close)
+	read := dial(t, s.list[0].ClientURL(), nats.UserInfo(admin.User, admin.Password), nats.SetCustomDialer(line))
 	store := s.open(t, jetstream.Config{Context: "together", Read: []*nats.Conn{read}})
 	h := mustAppend(t, s.open(t, jetstream.Config{Context: "together"}), holdfast.Ref{Type: "first", ID: "a"}, persistence.Head{})
 	var all []*persistencetest.Following

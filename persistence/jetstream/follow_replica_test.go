@@ -75,7 +75,11 @@ func testFollowWhileServersStop(t *testing.T, s *servers) {
 		if i > 0 {
 			c.await(t, 200)
 			written := time.Since(begin)
-			partitions, err := store.Describe(t.Context())
+			var partitions []persistence.Partition
+			err := patiently(func() (err error) {
+				partitions, err = store.Describe(t.Context())
+				return err
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -132,12 +136,10 @@ func testFollowADamagedReplica(t *testing.T, s *servers) {
 	for range 20 {
 		h = mustAppend(t, store, ref, h)
 	}
-	l, err := store.Load(t.Context(), ref, "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := mustLoad(t, store, ref)
 	store.Close()
 	damaged := s.list[0].Config().DataDir
+	s.awaitOnDisk(t, 0, l.Commits[7].Body, l.Commits[8].Body, l.Commits[19].Body)
 	s.restart(t, func() {
 		flip(t, damaged, l.Commits[7].Body)
 		flip(t, damaged, l.Commits[8].Body)

@@ -22,7 +22,7 @@ import (
 
 func streams(t testing.TB, s *servers) natsjs.JetStream {
 	t.Helper()
-	js, err := natsjs.New(s.connect(t, 0))
+	js, err := natsjs.New(s.connect(t, 0), natsjs.WithDefaultTimeout(patient))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,18 @@ func (s *site) connect(t *testing.T) *nats.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
+	s.conns = append(s.conns, nc)
 	return nc
+}
+
+// flush returns when what has been sent has come to those who listen.
+func (s *site) flush(t *testing.T) {
+	t.Helper()
+	for _, nc := range append(s.conns, s.conns...) {
+		if err := nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func (s *site) pipe(t *testing.T, timeout uint64) *pipe {

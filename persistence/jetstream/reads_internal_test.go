@@ -233,16 +233,11 @@ func TestReadsAskAgain(t *testing.T) {
 	var asked []uint64
 	var last *nats.Msg
 	for tick := range uint64(20) {
-		if err := p.nc.Flush(); err != nil {
-			t.Fatal(err)
-		}
-		for waiting := true; waiting; {
-			select {
-			case last = <-requests:
-				asked = append(asked, tick)
-			case <-time.After(20 * time.Millisecond):
-				waiting = false
-			}
+		store.settling.Wait() // until all that is to be asked again has been
+		s.flush(t)
+		for len(requests) > 0 {
+			last = <-requests
+			asked = append(asked, tick)
 		}
 		p.tick()
 		store.ticked(tick)

@@ -1,6 +1,7 @@
 package jetstream_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,8 +45,8 @@ func TestReplicas(t *testing.T) {
 // reader opens a log for reading, by way of one server.
 func (s *servers) reader(t *testing.T, cfg jetstream.Config, i int) *jetstream.Store {
 	t.Helper()
-	cfg.Existing, cfg.Read = true, []*nats.Conn{s.connect(t, i)}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	cfg.Existing, cfg.Read, cfg.ReadTimeout = true, []*nats.Conn{s.connect(t, i)}, cmp.Or(cfg.ReadTimeout, patient)
+	ctx, cancel := context.WithTimeout(t.Context(), long)
 	defer cancel()
 	store, err := jetstream.Open(ctx, cfg)
 	if err != nil {
@@ -53,6 +54,16 @@ func (s *servers) reader(t *testing.T, cfg jetstream.Config, i int) *jetstream.S
 	}
 	t.Cleanup(store.Close)
 	return store
+}
+
+// verifyInTime verifies what one replica has, as soon as that can be reached.
+func verifyInTime(t *testing.T, store *jetstream.Store, cfg jetstream.Config, replica string, filter persistence.Filter) (v persistence.Verified, found []persistence.Finding, err error) {
+	t.Helper()
+	err = patiently(func() (err error) {
+		v, found, err = verify(t, store, cfg, replica, filter)
+		return err
+	})
+	return v, found, err
 }
 
 // verify verifies what one replica has.
@@ -68,7 +79,11 @@ func verify(t *testing.T, store *jetstream.Store, cfg jetstream.Config, replica 
 
 func described(t *testing.T, store *jetstream.Store) []string {
 	t.Helper()
-	partitions, err := store.Describe(t.Context())
+	var partitions []persistence.Partition
+	err := patiently(func() (err error) {
+		partitions, err = store.Describe(t.Context())
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,14 +108,7 @@ func testEachReplica(t *testing.T, s *servers) {
 			heads[i] = mustAppend(t, store, ref, heads[i])
 		}
 	}
-	l, err := store.Load(t.Context(), refs[0], "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	end, err := store.Load(t.Context(), refs[2], "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, end := mustLoad(t, store, refs[0]), mustLoad(t, store, refs[2])
 	damaged := []persistence.Commit{l.Commits[10], end.Commits[commits-1]}
 	store.Close()
 	const bad = 1
@@ -128,7 +136,7 @@ func testEachReplica(t *testing.T, s *servers) {
 			if i != bad {
 				c.missing = 0
 			}
-			v, found, err := verify(t, store, cfg, name, c.filter)
+			v, found, err := verifyInTime(t, store, cfg, name, c.filter)
 			if err != nil || len(found) != c.missing || int(v.Commits) != c.beyond-c.missing {
 				t.Errorf("%s, %+v: verified %+v with the findings %+v, %v, want %d", name, c.filter, v, found, err, c.missing)
 			}
@@ -138,17 +146,18 @@ func testEachReplica(t *testing.T, s *servers) {
 		}
 	}
 	left, js := 1, streams(t, s)
-	for deadline := time.Now().Add(time.Minute); left > 0 && time.Now().Before(deadline); { // not all are gone at once
-		info, err := streamInfo(t.Context(), js, "EACH_LOG_0")
-		if err != nil {
-			t.Fatal(err)
+	for deadline := time.Now().Add(long); left > 0 && time.Now().Before(deadline); { // not all are gone at once
+		if info, err := streamInfo(t.Context(), js, "EACH_LOG_0"); err == nil {
+			left = info.State.Consumers
 		}
-		left = info.State.Consumers
 	}
 	if left > 0 {
 		t.Errorf("%d consumers are left", left)
 	}
-	_, err = store.Scan(t.Context(), persistence.ScanOptions{Replica: "holdfast-4"}, nil)
+	err := patiently(func() error {
+		_, err := store.Scan(t.Context(), persistence.ScanOptions{Replica: "holdfast-4"}, nil)
+		return err
+	})
 	if !errors.Is(err, holdfast.ErrMalformed) || !strings.Contains(err.Error(), "holdfast-4") {
 		t.Errorf("a replica that is not there: %v, want malformed", err)
 	}
@@ -166,7 +175,7 @@ func testOneReplica(t *testing.T, s *servers) {
 	}
 	for _, one := range s.list {
 		name := one.Config().Name
-		v, found, err := verify(t, store, cfg, name, persistence.Filter{})
+		v, found, err := verifyInTime(t, store, cfg, name, persistence.Filter{})
 		switch kept := name == replicas[0]; {
 		case kept && (err != nil || len(found) > 0 || v.Commits != commits):
 			t.Errorf("verified %+v with the findings %+v, %v", v, found, err)
@@ -202,7 +211,7 @@ func testReplicasWhileLeadersChange(t *testing.T, s *servers) {
 	}()
 	for range 3 {
 		for _, name := range described(t, store) {
-			v, found, err := verify(t, store, cfg, name, persistence.Filter{})
+			v, found, err := verifyInTime(t, store, cfg, name, persistence.Filter{})
 			if err != nil || len(found) > 0 || v.Commits != commits {
 				t.Errorf("%s: verified %+v with the findings %+v, %v", name, v, found, err)
 			}
@@ -231,7 +240,7 @@ func testReplicaComesBackEmpty(t *testing.T, s *servers) {
 	s.list[away] = back
 	begin := time.Now()
 	for _, filter := range []persistence.Filter{{Type: "t"}, {}} {
-		v, found, err := verify(t, s.reader(t, cfg, 0), cfg, back.Config().Name, filter)
+		v, found, err := verifyInTime(t, s.reader(t, cfg, 0), cfg, back.Config().Name, filter)
 		if err != nil || len(found) > 0 || v.Commits != commits {
 			t.Errorf("%+v: verified %+v with the findings %+v, %v", filter, v, found, err)
 		}
@@ -265,7 +274,11 @@ func testReplicaGoes(t *testing.T, s *servers) {
 		t.Fatal("it had all before the server stopped")
 	}
 	for _, replica := range described(t, reader) {
-		_, found, err := verify(t, reader, cfg, replica, persistence.Filter{})
+		check := verifyInTime
+		if replica == name {
+			check = verify
+		}
+		_, found, err := check(t, reader, cfg, replica, persistence.Filter{})
 		if len(found) > 0 || (err != nil) != (replica == name) {
 			t.Errorf("%s: findings %+v, %v", replica, found, err)
 		}
@@ -276,7 +289,7 @@ func testReplicaGoes(t *testing.T, s *servers) {
 		t.Fatal(err)
 	}
 	s.list[gone] = back
-	if v, found, err := verify(t, reader, cfg, name, persistence.Filter{}); err != nil || len(found) > 0 || v.Commits != commits {
+	if v, found, err := verifyInTime(t, reader, cfg, name, persistence.Filter{}); err != nil || len(found) > 0 || v.Commits != commits {
 		t.Errorf("when it is back: verified %+v with the findings %+v, %v", v, found, err)
 	}
 }
@@ -299,7 +312,7 @@ func TestReplicaIsMoved(t *testing.T) {
 				return err
 			}
 			t.Logf("%s", m.Data)
-			for deadline := time.Now().Add(2 * time.Minute); slices.Contains(described(t, store), from); {
+			for deadline := time.Now().Add(long); slices.Contains(described(t, store), from); {
 				if time.Now().After(deadline) {
 					return errors.New("it is not moved")
 				}
@@ -322,18 +335,21 @@ func TestScanEndsWithoutAMajority(t *testing.T) {
 	appendMany(t, store, 5000, make([]byte, 10_000))
 	reader, n := s.reader(t, cfg, 0), 0
 	begin := time.Now()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), long)
 	defer cancel()
-	_, err := reader.Scan(ctx, persistence.ScanOptions{}, func(persistence.Record) error {
-		if n++; n == 10 {
-			var all sync.WaitGroup
-			for _, one := range s.list[1:] {
-				all.Go(one.Stop)
+	var err error
+	for n < 10 && ctx.Err() == nil { // it may end before that on a busy machine
+		_, err = reader.Scan(ctx, persistence.ScanOptions{}, func(persistence.Record) error {
+			if n++; n == 10 {
+				var all sync.WaitGroup
+				for _, one := range s.list[1:] {
+					all.Go(one.Stop)
+				}
+				all.Wait()
 			}
-			all.Wait()
-		}
-		return nil
-	})
+			return nil
+		})
+	}
 	t.Logf("%d records, %v, after %v", n, err, time.Since(begin))
 	if n < 5000 && !errors.Is(err, holdfast.ErrUnavailable) {
 		t.Errorf("error is %v, want unavailable", err)
@@ -353,7 +369,7 @@ func TestScanOverABrokenLine(t *testing.T) {
 	appendMany(t, s.open(t, cfg), commits, make([]byte, 10_000))
 	proxy := persistencetest.NewProxy(t, s.address(t))
 	read := s.connectThrough(t, proxy.Address())
-	store := s.open(t, jetstream.Config{Context: "line", Read: []*nats.Conn{read}, ReadTimeout: time.Second})
+	store := s.open(t, jetstream.Config{Context: "line", Read: []*nats.Conn{read}})
 	n := 0
 	unread, err := store.Scan(t.Context(), persistence.ScanOptions{}, func(r persistence.Record) error {
 		if n++; r.Position.Sequence() != uint64(n) {

@@ -3,12 +3,14 @@ package jetstream_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -30,8 +32,12 @@ func TestMain(m *testing.M) {
 	leaktest.Main(m)
 }
 
-// quick is a timeout for tests in which answers are lost.
-const quick = 300 * time.Millisecond
+// quick is a timeout for tests in which answers are lost, and patient one for those in which
+// none is: a busy machine may take long for one.
+const quick, patient = 300 * time.Millisecond, 15 * time.Second
+
+// long is more than anything takes that is awaited, also when servers elect leaders.
+const long = 3 * time.Minute
 
 // servers are one nats-server, or three that form a cluster.
 type servers struct {
@@ -41,7 +47,7 @@ type servers struct {
 
 func startServers(t testing.TB, n int, change ...func(*natsd.Config)) *servers {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), long)
 	defer cancel()
 	cfg := natsd.Config{DataDir: t.TempDir(), Context: "unused", Logger: slog.New(slog.DiscardHandler)}
 	for _, c := range change {
@@ -92,7 +98,7 @@ func (s *servers) restart(t testing.TB, between func()) {
 
 func startAgain(t testing.TB, s *natsd.Server) (*natsd.Server, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), long)
 	defer cancel()
 	return natsd.Start(ctx, s.Config())
 }
@@ -100,6 +106,21 @@ func startAgain(t testing.TB, s *natsd.Server) (*natsd.Server, error) {
 func (s *servers) connect(t testing.TB, i int) *nats.Conn {
 	t.Helper()
 	nc, err := s.list[i%len(s.list)].Connect(natsd.Node, nats.ReconnectBufSize(-1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// dial connects over TCP. On a busy machine the handshake may be cut short.
+func dial(t testing.TB, url string, opts ...nats.Option) *nats.Conn {
+	t.Helper()
+	opts = append(opts, nats.Timeout(patient))
+	nc, err := nats.Connect(url, opts...)
+	for deadline := time.Now().Add(patient); err != nil && time.Now().Before(deadline); {
+		nc, err = nats.Connect(url, opts...)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,12 +136,8 @@ func (s *servers) connectThrough(t testing.TB, address string) *nats.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect("nats://"+address, nats.UserInfo(admin.User, admin.Password), nats.ReconnectBufSize(-1),
+	nc := dial(t, "nats://"+address, nats.UserInfo(admin.User, admin.Password), nats.ReconnectBufSize(-1),
 		nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectJitter(0, 0), nats.IgnoreDiscoveredServers())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
 	s.tcp = append(s.tcp, nc)
 	return nc
 }
@@ -146,7 +163,7 @@ func (s *servers) open(t testing.TB, cfg jetstream.Config) *jetstream.Store {
 
 func (s *servers) tryOpen(t testing.TB, cfg jetstream.Config) (*jetstream.Store, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), long)
 	defer cancel()
 	if cfg.Publish == nil {
 		cfg.Publish = s.connect(t, 0)
@@ -156,6 +173,9 @@ func (s *servers) tryOpen(t testing.TB, cfg jetstream.Config) (*jetstream.Store,
 	}
 	if cfg.Replicas == 0 {
 		cfg.Replicas = len(s.list)
+	}
+	if cfg.ReadTimeout == 0 {
+		cfg.ReadTimeout = patient
 	}
 	store, err := jetstream.Open(ctx, cfg)
 	if err == nil {
@@ -217,11 +237,73 @@ func publish(t testing.TB, nc *nats.Conn, subject string, body []byte) uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ack, err := js.Publish(subject, body)
+	for deadline := time.Now().Add(long); time.Now().Before(deadline); {
+		var ack *nats.PubAck
+		if ack, err = js.Publish(subject, body); err == nil {
+			return ack.Sequence
+		}
+		for time.Now().Before(deadline) { // of an answer that gets lost in an election the stream tells
+			var stream string
+			var last *nats.RawStreamMsg
+			if stream, err = js.StreamNameBySubject(subject); err == nil {
+				last, err = js.GetLastMsg(stream, subject)
+			}
+			if err == nil && bytes.Equal(last.Data, body) {
+				return last.Sequence
+			}
+			if err == nil || errors.Is(err, nats.ErrMsgNotFound) {
+				break
+			}
+		}
+	}
+	t.Fatal(err)
+	panic("unreachable")
+}
+
+// awaitOnDisk waits until messages lie on a server's disk, which may lag behind the others.
+func (s *servers) awaitOnDisk(t testing.TB, server int, messages ...[]byte) {
+	t.Helper()
+	deadline, tick := time.Now().Add(long), time.NewTicker(10*time.Millisecond)
+	defer tick.Stop()
+	for _, m := range messages {
+		for !slices.ContainsFunc(blocks(t, s.list[server].Config().DataDir), func(b block) bool { return bytes.Contains(b.data, m) }) {
+			if <-tick.C; time.Now().After(deadline) {
+				t.Fatal("the server does not come to have all messages")
+			}
+		}
+	}
+}
+
+// A block is a file in which a server keeps messages.
+type block struct {
+	path string
+	data []byte
+}
+
+// blocks are those of all streams. One that goes while it is read is left out.
+func blocks(t testing.TB, dataDir string) (all []block) {
+	t.Helper()
+	err := filepath.WalkDir(dataDir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".blk") || !strings.Contains(path, "streams") {
+			return ignoreMissing(err)
+		}
+		b, err := os.ReadFile(path)
+		if err == nil {
+			all = append(all, block{path, b})
+		}
+		return ignoreMissing(err)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ack.Sequence
+	return all
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // flip changes a byte in the middle of a message where it lies on a server's disk. The
@@ -229,30 +311,67 @@ func publish(t testing.TB, nc *nats.Conn, subject string, body []byte) uint64 {
 func flip(t testing.TB, dataDir string, message []byte) {
 	t.Helper()
 	flipped := 0
-	err := filepath.WalkDir(dataDir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".blk") || !strings.Contains(path, "streams") {
-			return err
+	for _, b := range blocks(t, dataDir) {
+		at := bytes.Index(b.data, message)
+		if at < 0 {
+			continue
 		}
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
+		b.data[at+len(message)/2] ^= 0x10
+		flipped++
+		if err := os.WriteFile(b.path, b.data, 0o600); err != nil {
+			t.Fatal(err)
 		}
-		if at := bytes.Index(b, message); at >= 0 {
-			b[at+len(message)/2] ^= 0x10
-			flipped++
-			return os.WriteFile(path, b, 0o600)
-		}
-		return nil
-	})
-	if err != nil || flipped != 1 {
-		t.Fatalf("flipped %d bytes, %v", flipped, err)
+	}
+	if flipped != 1 {
+		t.Fatalf("flipped %d bytes", flipped)
 	}
 }
 
-// mustAppend appends a commit of one event.
+// late reports whether an error says that the log could not be reached, or not in time.
+func late(err error) bool {
+	return errors.Is(err, holdfast.ErrUnavailable) || errors.Is(err, holdfast.ErrUncertain)
+}
+
+// patiently tries until the log can be reached, and gives the error of the last try.
+func patiently(try func() error) error {
+	deadline := time.Now().Add(long)
+	for {
+		if err := try(); !late(err) || time.Now().After(deadline) {
+			return err
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+// mustLoad loads, also when servers elect a leader.
+func mustLoad(t testing.TB, s persistence.Store, ref holdfast.Ref) (l persistence.Loaded) {
+	t.Helper()
+	err := patiently(func() (err error) {
+		l, err = s.Load(t.Context(), ref, "")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// mustAppend appends a commit of one event. Of what a busy machine leaves open it finds out as
+// the only writer does.
 func mustAppend(t testing.TB, s persistence.Store, ref holdfast.Ref, after persistence.Head) persistence.Head {
 	t.Helper()
-	h, err := tryAppend(t, s, ref, after)
+	tries := 0
+	var h persistence.Head
+	err := patiently(func() (err error) {
+		tries++
+		if h, err = tryAppend(t, s, ref, after); late(err) || tries > 1 && errors.Is(err, holdfast.ErrConflict) {
+			l, lost := s.Load(t.Context(), ref, "")
+			if n := len(l.Commits); lost == nil && n > 0 && l.Commits[n-1].Previous == after.Position.Sequence() {
+				h, err = l.Head, nil
+			}
+		}
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +390,7 @@ func tryAppend(t testing.TB, s persistence.Store, ref holdfast.Ref, after persis
 	select {
 	case a := <-answers:
 		return a.head, a.err
-	case <-time.After(30 * time.Second):
+	case <-time.After(long):
 		t.Fatalf("append to %s: no answer", ref)
 		panic("unreachable")
 	}

@@ -17,12 +17,17 @@ import (
 func scan(t testing.TB, s persistence.Scanner, opts persistence.ScanOptions) []persistence.Record {
 	t.Helper()
 	var got []persistence.Record
-	unread, err := s.Scan(t.Context(), opts, func(r persistence.Record) error {
-		if n := len(got); n > 0 && got[n-1].Position.Partition() == r.Position.Partition() && !got[n-1].Position.Before(r.Position) {
-			t.Fatalf("record %s comes after %s", r.Position, got[n-1].Position)
-		}
-		got = append(got, r)
-		return nil
+	var unread uint64
+	err := patiently(func() (err error) {
+		got = nil
+		unread, err = s.Scan(t.Context(), opts, func(r persistence.Record) error {
+			if n := len(got); n > 0 && got[n-1].Position.Partition() == r.Position.Partition() && !got[n-1].Position.Before(r.Position) {
+				t.Fatalf("record %s comes after %s", r.Position, got[n-1].Position)
+			}
+			got = append(got, r)
+			return nil
+		})
+		return err
 	})
 	if err != nil || unread > 0 {
 		t.Fatalf("scan: %d unread, %v", unread, err)
@@ -91,10 +96,7 @@ func testScan(t *testing.T, l *Log) {
 
 // testScanReplicas reads each replica, if there are several: each has everything.
 func testScanReplicas(t *testing.T, s persistence.Scanner) {
-	partitions, err := s.Describe(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	partitions := describe(t, s)
 	for _, filter := range []persistence.Filter{{}, {Type: "scan2"}} {
 		want := scan(t, s, persistence.ScanOptions{Filter: filter})
 		for _, replica := range partitions[0].Replicas {
@@ -104,8 +106,23 @@ func testScanReplicas(t *testing.T, s persistence.Scanner) {
 			}
 		}
 	}
-	_, err = s.Scan(t.Context(), persistence.ScanOptions{Replica: "none such"}, nil)
-	wantCode(t, err, holdfast.CodeMalformed)
+	wantCode(t, patiently(func() error {
+		_, err := s.Scan(t.Context(), persistence.ScanOptions{Replica: "none such"}, nil)
+		return err
+	}), holdfast.CodeMalformed)
+}
+
+// describe describes, which must succeed.
+func describe(t testing.TB, s persistence.Scanner) (partitions []persistence.Partition) {
+	t.Helper()
+	err := patiently(func() (err error) {
+		partitions, err = s.Describe(t.Context())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return partitions
 }
 
 func (l *Log) partitions() uint32 {
@@ -146,10 +163,7 @@ func testScanAfter(t *testing.T, s persistence.Scanner, commits []persistence.Co
 // wantDescribed checks what the scanner says of the whole log.
 func wantDescribed(t testing.TB, s persistence.Scanner, commits map[holdfast.Ref][]persistence.Commit) {
 	t.Helper()
-	partitions, err := s.Describe(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	partitions := describe(t, s)
 	want := make([]persistence.Partition, len(partitions))
 	for _, all := range commits {
 		for _, c := range all {
@@ -169,9 +183,12 @@ func wantDescribed(t testing.TB, s persistence.Scanner, commits map[holdfast.Ref
 func testScanEnds(t *testing.T, s persistence.Scanner) {
 	enough := errors.New("enough")
 	n := 0
-	_, err := s.Scan(t.Context(), persistence.ScanOptions{}, func(persistence.Record) error {
-		n++
-		return enough
+	err := patiently(func() error {
+		_, err := s.Scan(t.Context(), persistence.ScanOptions{}, func(persistence.Record) error {
+			n++
+			return enough
+		})
+		return err
 	})
 	if !errors.Is(err, enough) || n != 1 {
 		t.Fatalf("a scan that was to end after 1 record gave %d, %v", n, err)
@@ -191,10 +208,15 @@ func verify(t testing.TB, l *Log, filter persistence.Filter) (persistence.Verifi
 	t.Helper()
 	var findings []persistence.Finding
 	var done, total uint64
-	v, err := persistence.Verify(t.Context(), l.Store.(persistence.Scanner), persistence.VerifyConfig{
-		Context: l.Context, Filter: filter,
-		Report:   func(f persistence.Finding) { findings = append(findings, f) },
-		Progress: func(d, of uint64) { done, total = d, of },
+	var v persistence.Verified
+	err := patiently(func() (err error) {
+		findings = nil
+		v, err = persistence.Verify(t.Context(), l.Store.(persistence.Scanner), persistence.VerifyConfig{
+			Context: l.Context, Filter: filter,
+			Report:   func(f persistence.Finding) { findings = append(findings, f) },
+			Progress: func(d, of uint64) { done, total = d, of },
+		})
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -4,14 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence"
 	"github.com/holdfast-run/holdfast/projections"
-	"github.com/holdfast-run/holdfast/projections/desk"
 	"github.com/holdfast-run/holdfast/projections/runner"
 )
 
@@ -122,7 +120,7 @@ func TestParkedUnreached(t *testing.T) {
 
 func TestOrders(t *testing.T) {
 	t.Parallel()
-	w := setup(t, func(c *desk.Config) { c.Timeout = 2 * time.Second })
+	w := setup(t)
 	w.park("a-1", "the amount is odd", w.records("a-1", &bankpb.Deposited{Amount: 7})...)
 	w.has("retry", w.ask("retry.balances", `{"key":"account/a-1"}`), `"order":1,"done":true}`)
 	w.has("retry all", w.ask("retry.balances", `{"all":true}`), `"order":2,"done":true}`)

@@ -21,8 +21,9 @@ const (
 	// commits behind at the most.
 	recovering = 3 * time.Second
 	nearly     = 100
-	// releasing is how long it is tried to end the pause.
-	releasing = 5 * time.Second
+	// releasing is how long it is tried to end the pause, which else stays until an operator ends
+	// it: longer than machines stand still, or servers elect.
+	releasing = 30 * time.Second
 )
 
 // compare compares the generation that serves with the one that is being built.

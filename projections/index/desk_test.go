@@ -19,6 +19,9 @@ import (
 	"github.com/holdfast-run/holdfast/projections/index"
 )
 
+// patient is how long anything may take on a machine that is busy.
+const patient = time.Minute
+
 // desked gives the index a desk, on a server whose messages have so many bytes at the most.
 func (x *indexed) desked(source index.Source, most int32) (*nats.Conn, *index.Desk) {
 	x.t.Helper()
@@ -34,7 +37,7 @@ func (x *indexed) desked(source index.Source, most int32) (*nats.Conn, *index.De
 		x.t.Fatal(err)
 	}
 	x.t.Cleanup(nc.Close)
-	d, err := index.Start(index.Config{Context: "shop", Conn: nc, Source: source, Logger: slog.New(slog.DiscardHandler)})
+	d, err := index.Start(index.Config{Context: "shop", Conn: nc, Source: source, Timeout: patient, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		x.t.Fatal(err)
 	}
@@ -44,7 +47,7 @@ func (x *indexed) desked(source index.Source, most int32) (*nats.Conn, *index.De
 
 func stop(t testing.TB, d *index.Desk) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patient)
 	defer cancel()
 	if err := d.Stop(ctx); err != nil {
 		t.Error(err)
@@ -58,7 +61,7 @@ func ask(t *testing.T, nc *nats.Conn, subject, body string, headers ...string) s
 	for i := 0; i < len(headers); i += 2 {
 		m.Header.Set(headers[i], headers[i+1])
 	}
-	reply, err := nc.RequestMsg(m, 30*time.Second)
+	reply, err := nc.RequestMsg(m, patient)
 	if err != nil {
 		t.Fatalf("%s: %v", subject, err)
 	}
@@ -120,7 +123,7 @@ func TestDesk(t *testing.T) {
 	}
 	stop(t, d)
 	stop(t, d)
-	if _, err := nc.Request("shop.index.events", nil, 30*time.Second); !errors.Is(err, nats.ErrNoResponders) {
+	if _, err := nc.Request("shop.index.events", nil, patient); !errors.Is(err, nats.ErrNoResponders) {
 		t.Errorf("after its end it answers: %v", err)
 	}
 }

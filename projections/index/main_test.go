@@ -69,7 +69,7 @@ func open(t testing.TB, c sqlsink.Config) *indexed {
 }
 
 func (x *indexed) ctx() context.Context {
-	ctx, cancel := context.WithTimeout(x.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(x.t.Context(), 3*time.Minute)
 	x.t.Cleanup(cancel)
 	return ctx
 }

@@ -23,7 +23,7 @@ var logName = messages.NewLogName(time.Unix(1_700_000_000, 0))
 
 func startServers(t testing.TB, n int) []*natsd.Server {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	list, err := natsd.StartCluster(ctx, n, natsd.Config{DataDir: t.TempDir(), Context: "test", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {

@@ -117,6 +117,22 @@ func (s *Sink) call(ctx context.Context, subject string, body, out any) error {
 	}
 }
 
+// patiently does what is asked of nats.go, again while that may be over in a moment, until ctx
+// ends. An answer that never comes is not waited for for as long.
+func patiently(ctx context.Context, do func(ctx context.Context) error) error {
+	for {
+		try, cancel := context.WithTimeout(ctx, patience)
+		err := do(try)
+		cancel()
+		if err == nil || !starting(err) {
+			return err
+		}
+		if err := rest(ctx, pause, err); err != nil {
+			return err
+		}
+	}
+}
+
 // rest waits; its error is the one that was waited for, when ctx ends.
 func rest(ctx context.Context, long time.Duration, because error) error {
 	t := time.NewTimer(long)

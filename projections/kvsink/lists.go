@@ -32,9 +32,13 @@ func (s *Sink) list(ctx context.Context, n names, prefix string, headers bool, e
 	if newest == nil || err != nil {
 		return err
 	}
-	c, err := s.js.OrderedConsumer(ctx, n.stream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{prefix + ">", n.checkpoints()}, HeadersOnly: headers, InactiveThreshold: 30 * time.Second,
-		NamePrefix: messages.NodeConsumers + nuid.Next(), // clients, who may read the bucket, cannot change its filter
+	var c jetstream.Consumer
+	err = patiently(ctx, func(ctx context.Context) (err error) {
+		c, err = s.js.OrderedConsumer(ctx, n.stream, jetstream.OrderedConsumerConfig{
+			FilterSubjects: []string{prefix + ">", n.checkpoints()}, HeadersOnly: headers, InactiveThreshold: 30 * time.Second,
+			NamePrefix: messages.NodeConsumers + nuid.Next(), // clients, who may read the bucket, cannot change its filter
+		})
+		return err
 	})
 	if err != nil {
 		return n.unavailable("list", err)

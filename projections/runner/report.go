@@ -185,6 +185,11 @@ func (s UnitStatus) differs(from UnitStatus) bool {
 
 // status says how the unit stands.
 func (u *unit) status(now time.Time, w *watch, m *meter) UnitStatus {
+	rec, _ := u.record()
+	t := &u.told
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	// While nothing else can be told: one that is paused, or blocked, is told of where it stands so.
 	done := u.progress.get()
 	end, before := u.runner.ends(u.id.Partition)
 	end = max(end, done, u.target.Load())
@@ -193,10 +198,6 @@ func (u *unit) status(now time.Time, w *watch, m *meter) UnitStatus {
 		Generation: u.id.Generation, Partition: u.id.Partition, Shard: u.id.Shard, Node: u.runner.config.Node,
 		Position: u.position(done).String(), Behind: end - done, Rate: math.Round(m.rate), Left: math.Ceil(m.left),
 	}
-	rec, _ := u.record()
-	t := &u.told
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	s.Parked, s.Outbox, s.Orders = t.parked, t.outbox, t.orders
 	item := u.item.Load()
 	looks := w.see(t.inside, u.steps.Load(), item)

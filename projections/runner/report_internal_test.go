@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	store "github.com/holdfast-run/holdfast/persistence/memory"
 	"github.com/holdfast-run/holdfast/projections"
 	"github.com/holdfast-run/holdfast/projections/memory"
 )
@@ -97,4 +99,87 @@ func TestToldAtOnce(t *testing.T) {
 		cancel()
 		synctest.Wait()
 	})
+}
+
+// newTelling gives a unit that tells a heap how it stands.
+func newTelling(t *testing.T) (*unit, *heap) {
+	t.Helper()
+	h := &heap{}
+	r := &Runner{config: Config{Now: time.Now, Register: &Register{config: RegisterConfig{Now: time.Now}, kv: h, units: map[string]heard{}}, Logger: slog.New(slog.DiscardHandler)}}
+	x := newRunning(r, projections.Define("x", projections.Every(func(*projections.Docs[int], projections.Event) error { return nil })))
+	x.sink = memory.New()
+	return x.enter(projections.Unit{Projection: "x", Generation: 1}), h
+}
+
+// A handler that hangs is told of within two seconds, with the event.
+func TestHangIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		u, h := newTelling(t)
+		u.ready.Store(true)
+		ctx, cancel := context.WithCancel(t.Context())
+		go u.report(ctx)
+		synctest.Wait()
+		h.told()
+		u.told.work([]projections.Item{{Event: projections.Event{ID: "a@1", Name: "Counted"}}}, true)
+		<-time.After(2 * time.Second)
+		synctest.Wait()
+		if got := h.told(); !strings.HasPrefix(got, "blocked the handler of Counted has been at event a@1 for 1s") {
+			t.Errorf("after two seconds it tells %q", got)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// One that is paused is told of where it is so, whatever was seen of it before.
+func TestPausedWhereItIs(t *testing.T) {
+	t.Parallel()
+	u, _ := newTelling(t)
+	for n := range uint64(200) {
+		u.told.set("", "", "", time.Time{})
+		u.told.mu.Lock()
+		seen := make(chan UnitStatus)
+		go func() { seen <- u.status(time.Now(), &watch{}, &meter{}) }()
+		for range n { // it has come to look at how things stand, now and then
+			runtime.Gosched()
+		}
+		u.progress.set(n + 1)
+		u.told.state = Paused
+		u.told.mu.Unlock()
+		if s := <-seen; s.State != Paused || s.Position != u.position(n+1).String() {
+			t.Fatalf("it is %s at %s, want %s", s.State, s.Position, u.position(n+1))
+		}
+	}
+}
+
+// A parting sink is looked at before it says what is parked.
+type parting struct {
+	*memory.Sink
+	before func()
+}
+
+func (p parting) ParkedKeys(ctx context.Context, projection string, generation uint64, limit int) ([]projections.ParkedKey, error) {
+	p.before()
+	return p.Sink.ParkedKeys(ctx, projection, generation, limit)
+}
+
+// One of which it is not known what is parked is not live.
+func TestNotLiveBeforeItIsRead(t *testing.T) {
+	t.Parallel()
+	u, _ := newTelling(t)
+	u.runner.config.Log = store.New("test")
+	sink := memory.New()
+	if err := sink.Prepare(t.Context(), u.p, 1); err != nil {
+		t.Fatal(err)
+	}
+	state := func() State { return u.status(time.Now(), &watch{}, &meter{}).State }
+	u.sink = parting{sink, func() {
+		if s := state(); s != CatchingUp {
+			t.Errorf("before it is known what is parked it is %s", s)
+		}
+	}}
+	if err := u.survey(t.Context()); err != nil || state() != Live {
+		t.Errorf("it is %s then, %v", state(), err)
+	}
 }

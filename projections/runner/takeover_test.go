@@ -30,7 +30,7 @@ func TestTakeover(t *testing.T) {
 	}
 	var writing sync.WaitGroup
 	counts := make([]int64, 20)
-	ctx, cancel := context.WithCancel(w.ctx())
+	ctx, cancel := context.WithCancel(t.Context())
 	writing.Go(func() {
 		for n := int64(1); ctx.Err() == nil && n <= 300; n++ {
 			for id := range counts {

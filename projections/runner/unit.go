@@ -149,7 +149,6 @@ func (u *unit) survey(ctx context.Context) error {
 		return err
 	}
 	u.target.Store(target)
-	u.ready.Store(true)
 	u.progress.set(u.at.Done)
 	keys, err := u.sink.ParkedKeys(ctx, u.id.Projection, u.id.Generation, math.MaxInt32)
 	if err != nil {
@@ -162,6 +161,7 @@ func (u *unit) survey(ctx context.Context) error {
 		}
 	}
 	u.keep()
+	u.ready.Store(true) // not before it is known what is parked
 	u.orders = max(u.orders, u.runner.config.Register.orders(u.key()))
 	return nil
 }

@@ -167,17 +167,15 @@ func TestHammer(t *testing.T) {
 				u := prepare(t, s, p, 1)
 				u.Partition = uint32(i)
 				all.Go(func() {
-					for range batches {
-						if err := commit(t, s, u, func(b projections.Batch) error {
-							for range events {
-								if err := change[p.Form()](b); err != nil {
-									return err
-								}
+					if err := again(t, s, u, batches, func(b projections.Batch) error {
+						for range events {
+							if err := change[p.Form()](b); err != nil {
+								return err
 							}
-							return nil
-						}); err != nil {
-							t.Errorf("commit %s: %v", u, err)
 						}
+						return nil
+					}); err != nil {
+						t.Errorf("commit %s: %v", u, err)
 					}
 				})
 			}

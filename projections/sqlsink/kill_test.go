@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -43,22 +44,30 @@ func commitForever() error {
 	ctx := context.Background()
 	for {
 		for _, p := range []*projections.Projection{killedRows, killedDocuments} {
-			u := projections.Unit{Projection: p.Name(), Generation: 1}
-			if err := s.Prepare(ctx, p, 1); err != nil {
-				return err
+			err := commitOnce(ctx, s, p)
+			for errors.Is(err, projections.ErrFenced) { // the database had not ended yet what the last one had begun
+				err = commitOnce(ctx, s, p)
 			}
-			from, err := s.Checkpoint(ctx, u)
 			if err != nil {
-				return err
-			}
-			to := from
-			to.Done += 5
-			if err := s.Commit(ctx, u, from, to, func(b projections.Batch) error { return killedBatch(b, p, from.Done, to.Done) }); err != nil {
 				return err
 			}
 		}
 		fmt.Println("committed")
 	}
+}
+
+func commitOnce(ctx context.Context, s *sqlsink.Sink, p *projections.Projection) error {
+	u := projections.Unit{Projection: p.Name(), Generation: 1}
+	if err := s.Prepare(ctx, p, 1); err != nil {
+		return err
+	}
+	from, err := s.Checkpoint(ctx, u)
+	if err != nil {
+		return err
+	}
+	to := from
+	to.Done += 5
+	return s.Commit(ctx, u, from, to, func(b projections.Batch) error { return killedBatch(b, p, from.Done, to.Done) })
 }
 
 func killedBatch(b projections.Batch, p *projections.Projection, from, to uint64) error {

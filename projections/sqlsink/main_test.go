@@ -2,12 +2,14 @@ package sqlsink_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/pgtest"
 	"github.com/holdfast-run/holdfast/projections"
 	"github.com/holdfast-run/holdfast/projections/projectionstest"
@@ -109,9 +111,29 @@ func commit(t testing.TB, s *sqlsink.Sink, u projections.Unit, do func(projectio
 	return s.Commit(within(t), u, from, to, do)
 }
 
+// again commits until a unit has come to done, and tries again what the database could not on a
+// machine that is busy.
+func again(t testing.TB, s *sqlsink.Sink, u projections.Unit, done uint64, do func(projections.Batch) error) error {
+	t.Helper()
+	ctx := within(t)
+	for {
+		from, err := s.Checkpoint(ctx, u)
+		if err == nil && from.Done < done {
+			to := from
+			to.Done++
+			err = s.Commit(ctx, u, from, to, do)
+		} else if err == nil {
+			return nil
+		}
+		if err != nil && !errors.Is(err, holdfast.ErrUnavailable) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
 func within(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

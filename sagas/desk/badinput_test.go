@@ -151,9 +151,7 @@ func TestClientsDoNotReachTheDesk(t *testing.T) {
 	w := setup(t)
 	ref := w.stuck("o-1")
 	refusals := make(chan error, 16)
-	client, err := nats.Connect(w.server.ClientURL(), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refusals <- err }))
-	w.must(err)
-	defer client.Close()
+	client := w.dial(nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refusals <- err }))
 	before := w.state(ref)
 	for _, subject := range []string{"list", "show.checkout.o-1", "force.checkout.o-1", "cancel.checkout.o-1"} {
 		m := &nats.Msg{Subject: "shop.sagas." + subject, Data: []byte(`{"status":"completed",` + why + `}`), Header: nats.Header{"Holdfast-User": {"mallory"}}}

@@ -96,8 +96,7 @@ func TestWithoutJetStream(t *testing.T) {
 	w.must(err)
 	w.must(w.desk.Stop(within(t)))
 	w.config.List = list
-	w.desk, err = desk.Start(w.config)
-	w.must(err)
+	w.desk = w.start(w.config)
 	lost <- conn
 	(<-lost).Close()
 	w.refused("503", "unavailable", "the list of sagas cannot be read", "list", "")
@@ -182,8 +181,7 @@ func TestManyDesks(t *testing.T) {
 	w := setup(t)
 	c := w.config
 	c.Conn = w.connect(natsd.Gateway)
-	other, err := desk.Start(c)
-	w.must(err)
+	other := w.start(c)
 	const n = 20
 	sub, err := w.operator.SubscribeSync(nats.NewInbox())
 	w.must(err)

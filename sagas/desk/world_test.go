@@ -26,7 +26,8 @@ import (
 	"github.com/holdfast-run/holdfast/sagas/desk"
 )
 
-const patient = 30 * time.Second
+// patient is how long anything may take on a machine that is busy.
+const patient = time.Minute
 
 var dawn = time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
 
@@ -118,11 +119,13 @@ func setupOn(t *testing.T, nc natsd.Config, change ...func(*desk.Config)) *world
 	t.Cleanup(w.server.Stop)
 	book, err := sagas.NewBook([]holdfast.Definition{shop.Order, shop.Payment, shop.Stock, shop.Shipment, shop.Mail, bank.Account}, shop.Checkout, nagging, delivery)
 	w.must(err)
-	w.store, err = jetstream.Open(within(t), jetstream.Config{Context: "shop", Publish: w.node(), Read: []*nats.Conn{w.node()}, Logger: log})
+	w.store, err = jetstream.Open(within(t), jetstream.Config{
+		Context: "shop", Publish: w.node(), Read: []*nats.Conn{w.node()}, Logger: log, AppendTimeout: patient, ReadTimeout: patient,
+	})
 	w.must(err)
 	t.Cleanup(w.store.Close)
 	w.member, err = cluster.Start(within(t), cluster.Config{
-		Host: actors.Config{Context: "shop", Store: w.store, Types: book.Types(), Log: log}, Conn: w.node(),
+		Host: actors.Config{Context: "shop", Store: w.store, Types: book.Types(), Log: log}, Conn: w.node(), Lease: patient,
 	})
 	w.must(err)
 	t.Cleanup(func() { w.must(w.member.Stop(within(t))) })
@@ -131,18 +134,15 @@ func setupOn(t *testing.T, nc natsd.Config, change ...func(*desk.Config)) *world
 	w.config = desk.Config{
 		Context: "shop", Conn: w.connect(natsd.Gateway), Book: book, List: w.list,
 		Sender: w.member, Viewer: w.member, Reader: w.store,
-		Now: w.now, NewID: w.newID, Logger: slog.New(slog.NewTextHandler(w.journal, nil)),
+		Timeout: 2 * patient, Now: w.now, NewID: w.newID, Logger: slog.New(slog.NewTextHandler(w.journal, nil)),
 	}
 	for _, f := range change {
 		f(&w.config)
 	}
-	w.desk, err = desk.Start(w.config)
-	w.must(err)
+	w.desk = w.start(w.config)
 	t.Cleanup(func() { w.must(w.desk.Stop(within(t))) })
 	w.operator = w.node()
-	w.client, err = nats.Connect(w.server.ClientURL(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
-	w.must(err)
-	t.Cleanup(w.client.Close)
+	w.client = w.dial(nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	return w
 }
 
@@ -183,16 +183,6 @@ func (w *world) newID() string {
 	return fmt.Sprintf("new-%d", w.ids)
 }
 
-// send has a saga decide, a second later.
-func (w *world) send(ref string, c holdfast.Command, user string) {
-	w.t.Helper()
-	w.pass(time.Second)
-	to, err := holdfast.ParseRef(ref)
-	w.must(err)
-	_, err = w.member.Send(within(w.t), to, c, holdfast.WithMeta(holdfast.Meta{ID: w.newID(), At: w.now(), User: user}))
-	w.must(err)
-}
-
 // begin begins a checkout that will not get its mail through, and lists it.
 func (w *world) begin(id string) {
 	w.t.Helper()
@@ -204,15 +194,6 @@ func account(owner string) *bankpb.OpenAccount { return &bankpb.OpenAccount{Owne
 
 func order() *pb.Checkout {
 	return &pb.Checkout{Customer: "nobody", Sku: "tea", Quantity: 2, Amount: 9_90, Card: "tok-1", Address: "St James's Square"}
-}
-
-func (w *world) state(ref string) *messages.SagaState {
-	w.t.Helper()
-	of, err := holdfast.ParseRef(ref)
-	w.must(err)
-	view, err := w.member.View(within(w.t), of)
-	w.must(err)
-	return view.State.(*messages.SagaState)
 }
 
 // errand finds a step of a saga in a way, such as pay or undo pay.
@@ -365,25 +346,6 @@ func (j *journal) String() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.text.String()
-}
-
-// eventually polls until try gives no error.
-func eventually(t *testing.T, try func() error) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(patient)
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatal(err)
-		}
-	}
 }
 
 // A viewer stands before another one.

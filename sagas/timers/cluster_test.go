@@ -53,7 +53,7 @@ func TestElections(t *testing.T) {
 			}
 		}
 	}()
-	ctx := within(t, 2*long)
+	ctx := within(t, 3*long)
 	missing := map[string]bool{}
 	for round := range n {
 		list := batch(20, fmt.Sprint("r", round), time.Duration(round%5)*200*time.Millisecond)
@@ -70,7 +70,7 @@ func TestElections(t *testing.T) {
 		<-time.After(50 * time.Millisecond)
 	}
 	again := 0
-	deadline := time.After(long)
+	deadline := time.After(2 * long)
 	for len(missing) > 0 {
 		var came arrival
 		select {

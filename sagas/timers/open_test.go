@@ -179,9 +179,10 @@ func TestOpenRefusesAWeakerConsumer(t *testing.T) {
 			}
 			weaker := cfg
 			tt.weaken(&weaker)
-			if _, err := js.CreateConsumer(ctx, "SHOP_TIMERS", weaker); err != nil {
-				t.Fatal(err)
-			}
+			await(t, "the weaker one is made", func() bool { // the server may still be removing the last one
+				_, err := js.CreateConsumer(ctx, "SHOP_TIMERS", weaker)
+				return err == nil
+			})
 			_, err := s.tryOpen(t, timers.Config{})
 			if _, ok := errors.AsType[*timers.SettingError](err); !ok || !strings.Contains(err.Error(), "stream SHOP_TIMERS: its consumer due "+tt.want+": delete the consumer") {
 				t.Errorf("got %v, want %q", err, tt.want)

@@ -23,7 +23,8 @@ func TestServerRestarts(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		t.Run(fmt.Sprintf("servers=%d", n), func(t *testing.T) {
 			s := startServers(t, n)
-			cfg := timers.Config{}.Hurry(quick, hurry)
+			const patience = 5 * quick
+			cfg := timers.Config{}.Hurry(patience, hurry)
 			all := s.open(t, cfg)
 			failing := start(t, all, func(context.Context, timers.Timer) error { return errors.New("not yet") })
 			set(t, all, at("o-1", "fired", 0))
@@ -43,18 +44,28 @@ func TestServerRestarts(t *testing.T) {
 
 			all = s.open(t, cfg)
 			r := start(t, all, nil)
-			got := []arrival{r.next(), r.next(), r.next(), r.next()}
-			if keys := strings.Join(keys(got), ", "); keys != "o-1 fired, o-1 overdue, o-1 soon, o-1 unseen" {
-				t.Errorf("got %s", keys)
-			}
-			for _, a := range got {
+			var got []arrival
+			came := map[string]time.Time{}
+			take := func(a arrival) {
 				if a.when.Before(a.At) {
 					t.Errorf("timer %s of %s came at %s", a.Timer, a.At, a.when)
 				}
+				// A busy server may not hear in its patience that it was handled.
+				if first, again := came[a.Key]; !again {
+					got, came[a.Key] = append(got, a), a.when
+				} else if a.when.Sub(first) < patience/5 {
+					t.Errorf("%s came again after %s", a.Timer, a.when.Sub(first))
+				}
+			}
+			for len(got) < 4 {
+				take(r.next())
 			}
 			awaitStatus(t, all, 1, 0)
-			if len(r.came) > 0 {
-				t.Errorf("%s came again", (<-r.came).Timer)
+			for len(r.came) > 0 {
+				take(<-r.came)
+			}
+			if keys := strings.Join(keys(got), ", "); keys != "o-1 fired, o-1 overdue, o-1 soon, o-1 unseen" {
+				t.Errorf("got %s", keys)
 			}
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -47,14 +48,19 @@ func TestTwoRunnersShare(t *testing.T) {
 // TestRunnerDies: what it had in hand goes to the other when the server's patience is over.
 func TestRunnerDies(t *testing.T) {
 	t.Parallel()
-	s := startServers(t, 1)
+	untilQuick(t, 1, runnerDies)
+}
+
+func runnerDies(t *testing.T, s *servers) error {
+	t.Helper()
 	cfg := timers.Config{Workers: 4}.Hurry(quick, hurry)
 	nc := s.connect(t, 0)
 	cfg.Conn = nc
 	dying := s.open(t, cfg)
-	release := make(chan struct{})
+	released := make(chan struct{})
+	release := func() { close(released) }
 	a := start(t, dying, func(context.Context, timers.Timer) error {
-		<-release
+		<-released
 		return nil // nobody hears of it any more
 	})
 	set(t, dying, batch(4, "k", 0)...)
@@ -64,7 +70,11 @@ func TestRunnerDies(t *testing.T) {
 	cfg.Conn = nil
 	other := s.open(t, cfg)
 	b := start(t, other, nil)
-	b.quiet(2 * quick) // they are in hand
+	release = sync.OnceFunc(release)
+	defer release()
+	if err := b.heard(2 * quick); err != nil { // they are in hand
+		return err
+	}
 	nc.Close()
 	died := time.Now()
 	got := []arrival{b.next(), b.next(), b.next(), b.next()}
@@ -72,19 +82,24 @@ func TestRunnerDies(t *testing.T) {
 		t.Errorf("got %s", keys)
 	}
 	if late := got[3].when.Sub(died); late > 5*quick {
-		t.Errorf("the last came %s after the death", late)
+		return fmt.Errorf("the last came %s after the death", late)
 	}
-	close(release)
+	release()
 	if err := a.stop(); err != nil && !errors.Is(err, holdfast.ErrUnavailable) {
 		t.Errorf("Run on a closed connection: %v", err)
 	}
 	awaitStatus(t, other, 0, 0)
+	return nil
 }
 
 // TestSlowHandle: what is in hand is not handed out a second time, however long that takes.
 func TestSlowHandle(t *testing.T) {
 	t.Parallel()
-	s := startServers(t, 1)
+	untilQuick(t, 1, slowHandle)
+}
+
+func slowHandle(t *testing.T, s *servers) error {
+	t.Helper()
 	cfg := timers.Config{Workers: 2}.Hurry(quick/2, hurry)
 	r := start(t, s.open(t, cfg), func(context.Context, timers.Timer) error {
 		<-time.After(5 * quick / 2)
@@ -95,13 +110,16 @@ func TestSlowHandle(t *testing.T) {
 	set(t, other, at("o-1", "k", 0))
 	select {
 	case <-r.came:
-		b.quiet(3 * quick)
+		if err := b.heard(3 * quick); err != nil {
+			return err
+		}
 	case <-b.came: // it went to the other one
 		r.quiet(quick)
 	case <-time.After(long):
 		t.Fatal("no timer comes")
 	}
 	awaitStatus(t, other, 0, 0)
+	return nil
 }
 
 // TestHandleHasItsTime: its context ends, and the timer comes again.
@@ -126,6 +144,8 @@ func TestHandleHasItsTime(t *testing.T) {
 func TestRunGivesBack(t *testing.T) {
 	s := startServers(t, 1)
 	all := s.open(t, timers.Config{Workers: 4}.Hurry(long, long))
+	set(t, all, batch(10, "k", 0)...) // before it asks for them, once
+	awaitStatus(t, all, 0, 10)
 	var begun, returned atomic.Int64
 	r := start(t, all, func(ctx context.Context, _ timers.Timer) error {
 		begun.Add(1)
@@ -133,7 +153,6 @@ func TestRunGivesBack(t *testing.T) {
 		returned.Add(1)
 		return context.Cause(ctx)
 	})
-	set(t, all, batch(10, "k", 0)...)
 	await(t, "four are in hand", func() bool { return begun.Load() == 4 })
 	if err := r.stop(); err != nil || returned.Load() != 4 {
 		t.Fatalf("Run: %v, when %d of 4 handles had returned", err, returned.Load())

@@ -21,20 +21,44 @@ func TestSweep(t *testing.T) {
 	r := start(t, all, nil)
 	set(t, all, batch(100, "k", 0)...)
 	s.awaitSwept(t, 10)
-	set(t, all, at("o-1", "last", 0))
-	for a := r.next(); a.Key != "last"; a = r.next() {
+	// The Run that ends sweeps as well, unless the server is too busy for it.
+	swept := false
+	for n := 0; !swept && n < 10; n++ {
+		last := fmt.Sprint("last-", n)
+		set(t, all, at("o-1", last, 0))
+		for a := r.next(); a.Key != last; a = r.next() {
+		}
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if swept = s.messages(t) == 10; !swept {
+			r = start(t, all, nil)
+		}
 	}
-	if err := r.stop(); err != nil {
+	if !swept {
+		t.Error("what was handled in the end is left")
+	}
+	awaitStatus(t, all, 10, 0)
+}
+
+// messages is how many there are in the stream.
+func (s *servers) messages(t *testing.T) uint64 {
+	t.Helper()
+	stream, err := s.jetStream(t).Stream(within(t, long), "SHOP_TIMERS")
+	if err != nil {
 		t.Fatal(err)
 	}
-	s.awaitSwept(t, 10) // by the Run that ended
-	awaitStatus(t, all, 10, 0)
+	return stream.CachedInfo().State.Msgs
 }
 
 // TestSweepOfWhatIsLeft: a Run sweeps what one before it handled, and had no time to.
 func TestSweepOfWhatIsLeft(t *testing.T) {
 	t.Parallel()
-	s := startServers(t, 1)
+	untilQuick(t, 1, sweepOfWhatIsLeft)
+}
+
+func sweepOfWhatIsLeft(t *testing.T, s *servers) error {
+	t.Helper()
 	cfg := timers.Config{}.Hurry(long, hurry) // the first sweep is after a second
 	cfg.Conn = s.connect(t, 0)
 	dying := s.open(t, cfg)
@@ -46,11 +70,14 @@ func TestSweepOfWhatIsLeft(t *testing.T) {
 	}
 	awaitStatus(t, dying, 0, 0)
 	cfg.Conn.Close()
-	s.awaitSwept(t, 20)
+	if n := s.messages(t); n != 20 {
+		return fmt.Errorf("the first sweep has left %d", n)
+	}
 	cfg.Conn = nil
 	r = start(t, s.open(t, cfg), nil)
 	s.awaitSwept(t, 0)
 	r.quiet(hurry)
+	return nil
 }
 
 // TestSweepTakesOnlyWhatIsHandled: of many timers some fail, some are slow, and two Runs
@@ -91,9 +118,9 @@ func TestSweepTakesOnlyWhatIsHandled(t *testing.T) {
 			}
 			start(t, all, handle)
 			go func() {
-				_ = all.SetAll(within(t, long), batch(many, "k", 0)) // if it fails, not all come
+				_ = all.SetAll(within(t, 2*long), batch(many, "k", 0)) // if it fails, not all come
 			}()
-			deadline := time.After(2 * long)
+			deadline := time.After(3 * long)
 			for ended := false; !ended; {
 				other := start(t, s.open(t, cfg), handle)
 				select {
@@ -120,7 +147,7 @@ func TestSweepTakesOnlyWhatIsHandled(t *testing.T) {
 func TestPoisonIsSweptAround(t *testing.T) {
 	s := startServers(t, 1)
 	// What a busy machine is slow to handle must not be handed out again meanwhile.
-	all := s.open(t, timers.Config{}.Hurry(3*quick, hurry))
+	all := s.open(t, timers.Config{}.Hurry(long, hurry))
 	const rest = 8 * hurry // the longest
 	var good, bad, hasty atomic.Int64
 	var mu sync.Mutex
@@ -149,7 +176,7 @@ func TestPoisonIsSweptAround(t *testing.T) {
 	await(t, "the bad ones rest as long as they do", func() bool { return bad.Load() > 3*6 })
 	hasty.Store(0)
 	for round := range 2 {
-		if err := all.SetAll(within(t, long), batch(1500, fmt.Sprint("good-", round), 0)); err != nil {
+		if err := all.SetAll(within(t, 2*long), batch(1500, fmt.Sprint("good-", round), 0)); err != nil {
 			t.Fatal(err)
 		}
 		await(t, "the good ones are handled", func() bool { return good.Load() >= int64(1500*(round+1)) })

@@ -82,7 +82,11 @@ func TestSetAgainAfterItHasFired(t *testing.T) {
 
 func TestCancel(t *testing.T) {
 	t.Parallel()
-	s := startServers(t, 1)
+	untilQuick(t, 1, cancelled)
+}
+
+func cancelled(t *testing.T, s *servers) error {
+	t.Helper()
 	all := s.open(t, timers.Config{})
 	ctx := within(t, long)
 	one := at("o.1", "k", time.Second)
@@ -93,8 +97,12 @@ func TestCancel(t *testing.T) {
 		}
 	}
 	cancel() // there never was one
+	one.At = at("o.1", "k", time.Second).At
 	set(t, all, one, at("o.1", "l", time.Hour))
 	cancel()
+	if time.Now().After(one.At) {
+		return errors.New("it has fired before it was cancelled")
+	}
 	awaitStatus(t, all, 1, 0)
 	cancel()
 	r := start(t, all, nil)
@@ -112,6 +120,7 @@ func TestCancel(t *testing.T) {
 		t.Errorf("got %s", a.Timer)
 	}
 	awaitStatus(t, all, 1, 0)
+	return nil
 }
 
 // TestCancelLeavesTheNext: what another Set has put in the place of the timer that was
