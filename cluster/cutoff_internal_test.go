@@ -261,14 +261,17 @@ func TestNotFresh(t *testing.T) {
 	r := startRing(t)
 	var ahead atomic.Int64
 	begun := time.Now()
-	m := r.member(func(c *Config) {
-		c.Lease = time.Hour // and so nothing is written by itself
+	proxy, cut := r.through()
+	m := r.member(cut, func(c *Config) {
+		c.Lease = time.Hour
 		c.Now = func() time.Time { return begun.Add(time.Duration(ahead.Load())) }
 	})
 	m.current.Load().settles(t)
 	if err := m.Linked(); err != nil {
 		t.Fatal(err)
 	}
+	proxy.HoldRequests() // nothing is written any more
+	defer proxy.Release()
 	ahead.Store(int64(freshFor))
 	if err := m.Linked(); !errors.Is(err, holdfast.ErrUnavailable) || !m.current.Load().linked() {
 		t.Errorf("got %v, linked is %v", err, m.current.Load().linked())

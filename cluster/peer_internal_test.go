@@ -49,7 +49,8 @@ func TestSilentPeer(t *testing.T) {
 	var askers sync.WaitGroup
 	for range mostCalls {
 		askers.Go(func() {
-			if _, err := one.Send(stuck, there, &bankpb.Deposit{Amount: 1}); !errors.Is(err, holdfast.ErrUncertain) {
+			if _, err := one.Send(stuck, there, &bankpb.Deposit{Amount: 1}); !errors.Is(err, holdfast.ErrUncertain) && !errors.Is(err, holdfast.ErrUnavailable) {
+				// On a slow machine some have not reached it yet when the line is held: theirs was not sent.
 				t.Errorf("who asks the silent one hears %v", err)
 			}
 		})
