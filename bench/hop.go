@@ -48,6 +48,7 @@ func (s *stage) hop() (*hop, error) {
 	return h, err
 }
 
+//nolint:revive // the order of the parameters is gRPC's
 func echo(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 	in := new(wrapperspb.BytesValue)
 	return in, decode(in)

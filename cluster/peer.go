@@ -28,6 +28,7 @@ const (
 	pingAfter    = 2 * time.Second
 	pingAnswered = 2 * time.Second
 	connectWait  = 250 * time.Millisecond
+	parting      = time.Second // until a connection to one who has gone is closed
 	secretHeader = "holdfast-secret"
 	callMethod   = "/holdfast.v1.Peer/Call"
 	noMethod     = "/holdfast.v1.Peer/None" // which there is not
@@ -79,9 +80,11 @@ type peers struct {
 	creds  credentials.TransportCredentials
 	crier  *crier
 
-	mu     sync.Mutex
-	byID   map[string]*peer
-	closed bool
+	mu      sync.Mutex
+	byID    map[string]*peer
+	closed  bool
+	stopped chan struct{} // closed with closed
+	going   sync.WaitGroup
 }
 
 type peer struct {
@@ -90,7 +93,7 @@ type peer struct {
 }
 
 func newPeers(secret string, creds credentials.TransportCredentials, c *crier) *peers {
-	return &peers{secret: secret, creds: creds, crier: c, byID: map[string]*peer{}}
+	return &peers{secret: secret, creds: creds, crier: c, byID: map[string]*peer{}, stopped: make(chan struct{})}
 }
 
 func (ps *peers) get(m *member) (*peer, error) {
@@ -116,24 +119,47 @@ func (ps *peers) get(m *member) (*peer, error) {
 	return p, nil
 }
 
-// keep closes the connections to those who are no members any more: the calls that are
-// under way there fail at once.
+// keep closes the connections to those who are no members any more: at once when nothing is
+// under way there, else a little later. Who has left in good order has answered, which may not
+// have been read yet; those who wait for one who has died fail then.
 func (ps *peers) keep(is func(id string) bool) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	for id, p := range ps.byID {
 		if !is(id) {
 			delete(ps.byID, id)
-			_ = p.conn.Close() // whoever waits hears of it
+			ps.going.Go(func() { p.part(ps.stopped) })
 		}
 	}
 }
 
+// part closes the connection when nothing is under way, or the time for it is over.
+func (p *peer) part(stopped <-chan struct{}) {
+	defer p.conn.Close()
+	over, look := time.NewTimer(parting), time.NewTicker(parting/100)
+	defer over.Stop()
+	defer look.Stop()
+	for len(p.slots) > 0 {
+		select {
+		case <-look.C:
+		case <-over.C:
+			return
+		case <-stopped:
+			return
+		}
+	}
+}
+
+// close closes all connections: the calls that are under way fail at once. It bears repetition.
 func (ps *peers) close() {
 	ps.mu.Lock()
-	ps.closed = true
+	if !ps.closed {
+		ps.closed = true
+		close(ps.stopped)
+	}
 	ps.mu.Unlock()
 	ps.keep(func(string) bool { return false })
+	ps.going.Wait()
 }
 
 // call asks a member. The error is a moved one when the request has certainly not been

@@ -3,8 +3,11 @@ package cluster
 import (
 	"context"
 	"errors"
+	"net"
 	"sync"
 	"testing"
+
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
@@ -102,5 +105,63 @@ func TestPeerRefuses(t *testing.T) {
 		if _, err := c.peers.call(ctx, owner, c.q); !errors.Is(err, c.want) {
 			t.Errorf("%s hears %v, want %v", what, err, c.want)
 		}
+	}
+}
+
+// A slow caller answers when it may.
+type slowCaller struct{ asked, may chan struct{} }
+
+func (c slowCaller) answerPeer(context.Context, *messages.PeerRequest) *messages.PeerAnswer {
+	c.asked <- struct{}{}
+	<-c.may
+	return &messages.PeerAnswer{}
+}
+
+// Whoever is asked and goes is heard out, but not for long, and not at all when this node goes, too.
+func TestPart(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		answers, stops bool
+		want           error
+	}{
+		"it has answered":  {true, false, nil},
+		"it never answers": {false, false, holdfast.ErrUncertain},
+		"this one stops":   {false, true, holdfast.ErrUncertain},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			slow := slowCaller{make(chan struct{}, 1), make(chan struct{})}
+			server := newPeerServer(slow, "", insecure.NewCredentials())
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all sync.WaitGroup
+			all.Go(func() { _ = server.Serve(l) })
+			defer all.Wait()
+			defer server.Stop()
+			var answer sync.Once
+			may := func() { answer.Do(func() { close(slow.may) }) }
+			defer may()
+			ps := newPeers("", insecure.NewCredentials(), nil)
+			defer ps.close()
+			heard := make(chan error, 1)
+			all.Go(func() {
+				_, err := ps.call(context.Background(), &member{record: record{ID: "gone", Address: l.Addr().String()}}, &messages.PeerRequest{})
+				heard <- err
+			})
+			<-slow.asked
+			ps.keep(func(string) bool { return false })
+			if c.answers {
+				may()
+			}
+			if c.stops {
+				ps.close()
+				ps.close()
+			}
+			if err := <-heard; !errors.Is(err, c.want) {
+				t.Errorf("heard %v, want %v", err, c.want)
+			}
+		})
 	}
 }

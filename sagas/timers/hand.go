@@ -27,9 +27,8 @@ func (r *runner) hand(ctx context.Context, m *nats.Msg) {
 	seq, failures := delivery(m)
 	switch {
 	case err == nil:
-		if r.acknowledge(ctx, m) {
-			o.handled = seq
-		}
+		r.acknowledge(ctx, m)
+		o.handled = seq // the server may have heard even if it does not say so
 		return
 	case ctx.Err() != nil:
 		r.again(m, 0) // another node takes it

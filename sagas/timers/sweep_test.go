@@ -4,12 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-run/holdfast/internal/natsd"
+	"github.com/holdfast-run/holdfast/persistence/persistencetest"
 	"github.com/holdfast-run/holdfast/sagas/timers"
 )
 
@@ -78,6 +83,38 @@ func sweepOfWhatIsLeft(t *testing.T, s *servers) error {
 	s.awaitSwept(t, 0)
 	r.quiet(hurry)
 	return nil
+}
+
+// TestSweepOfWhatWasHeardLate: also a timer goes of which the server did not say in time that it
+// has heard.
+func TestSweepOfWhatWasHeardLate(t *testing.T) {
+	t.Parallel()
+	s := startServers(t, 1)
+	admin, err := natsd.ReadAdmin(s.list[0].Config().DataDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := persistencetest.NewProxy(t, strings.TrimPrefix(admin.URL, "nats://"))
+	nc, err := natsd.Dial("nats://"+line.Address(), nats.UserInfo(admin.User, admin.Password), nats.IgnoreDiscoveredServers(), nats.Timeout(long))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	late := make(chan slog.Record, 1000)
+	all := s.open(t, timers.Config{Conn: nc, Logger: slog.New(records(late))}.Hurry(long, hurry))
+	r := start(t, all, func(context.Context, timers.Timer) error {
+		line.HoldRequests()
+		return nil
+	})
+	set(t, s.open(t, timers.Config{}), at("o-1", "k", 0))
+	r.next()
+	for record := range late {
+		if strings.Contains(record.Message, "may come again") {
+			break
+		}
+	}
+	line.Release()
+	s.awaitSwept(t, 0)
 }
 
 // TestSweepTakesOnlyWhatIsHandled: of many timers some fail, some are slow, and two Runs
