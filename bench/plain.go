@@ -60,13 +60,13 @@ func newPlain(ctx context.Context, s *stage, size, publishers int) (*plain, erro
 	if err != nil {
 		return nil, err
 	}
-	log, err := js.Stream(ctx, contextName.LogStream(0))
+	log, err := patiently(ctx, func() (natsjs.Stream, error) { return js.Stream(ctx, contextName.LogStream(0)) })
 	if err != nil {
 		return nil, fmt.Errorf("look at the log: %w", err)
 	}
 	config := log.CachedInfo().Config
 	config.Name, config.Subjects = plainStream, []string{plainSubjects + ">"}
-	if p.stream, err = js.CreateStream(ctx, config); err != nil {
+	if p.stream, err = patiently(ctx, func() (natsjs.Stream, error) { return js.CreateStream(ctx, config) }); err != nil {
 		return nil, fmt.Errorf("make a stream beside the log: %w", err)
 	}
 	if s.mode.servers > 1 {
@@ -75,6 +75,17 @@ func newPlain(ctx context.Context, s *stage, size, publishers int) (*plain, erro
 		}
 	}
 	return p, p.publishSync(js, p.subjectOf("settled"))
+}
+
+// patiently asks again for some seconds: servers that have just started, or elect, refuse.
+func patiently[T any](ctx context.Context, ask func() (T, error)) (T, error) {
+	for end := time.Now().Add(patience); ; {
+		got, err := ask()
+		if err == nil || ended(ctx) || time.Now().After(end) {
+			return got, err
+		}
+		<-time.After(breath)
+	}
 }
 
 // settled is how long a stream is left alone after its leader was asked to step down.

@@ -100,6 +100,7 @@ func (s *Server) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.awaitPorts(ctx)
 	if s.nats, err = server.NewServer(o); err != nil {
 		return err
 	}

@@ -185,6 +185,19 @@ func TestMaxPayload(t *testing.T) {
 	}
 }
 
+// TestPortGivenUp: a port that is given up in a moment is waited for.
+func TestPortGivenUp(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", freeAddresses(t, 1)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := config(t)
+	cfg.Listen = taken.Addr().String()
+	defer time.AfterFunc(time.Second/2, func() { taken.Close() }).Stop()
+	start(t, cfg)
+}
+
 func TestPortTaken(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", freeAddresses(t, 1)[0]) // which nobody else takes afterwards
