@@ -132,11 +132,16 @@ func (b *bucket) ask(ctx context.Context, run string) error {
 	return nil
 }
 
-// remove deletes a record if it is still of that revision.
+// remove deletes a record if it is still of that revision. The error is errLost if it is not, or
+// may soon be another.
 func (b *bucket) remove(ctx context.Context, id string, revision uint64) error {
 	// As the client's own Delete does it, but the marker goes in the end.
 	_, err := b.js.PublishMsg(ctx, &nats.Msg{Subject: b.subject(id), Header: nats.Header{"KV-Operation": {"DEL"}}},
 		jetstream.WithExpectLastSequencePerSubject(revision), jetstream.WithMsgTTL(goneFor), jetstream.WithRetryAttempts(0))
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok &&
+		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) {
+		return errLost
+	}
 	if err != nil {
 		return fmt.Errorf("delete record of %s: %w", id, err)
 	}

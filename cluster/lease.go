@@ -182,13 +182,37 @@ func (l *lease) keep(ctx context.Context) error {
 	}
 }
 
-// end gives the lease up: from now on it is not good, and the record is removed.
+// end gives the lease up: from now on it is not good, and the record is removed, also one that
+// was being written until now. Nobody waits for it to expire then.
 func (l *lease) end(ctx context.Context) error {
 	l.giveUp()
 	l.mu.Lock()
 	id, revision := l.record.ID, l.revision
 	l.mu.Unlock()
-	return l.bucket.remove(ctx, id, revision)
+	pause := time.NewTicker(l.record.Lease / retryAfter)
+	defer pause.Stop()
+	for {
+		err := l.bucket.remove(ctx, id, revision)
+		if !errors.Is(err, errLost) {
+			return err
+		}
+		last, err := l.bucket.last(ctx, id)
+		if errors.Is(err, errLost) { // it has expired
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if last != revision {
+			revision = last
+			continue
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // giveUp has the lease be good no more.
