@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -98,6 +99,7 @@ func (g *gathered) at(i int) uint64 {
 // append has some append, of which the first go alone and stay without an answer.
 func (g *gathered) append(n int) []chan result {
 	g.t.Helper()
+	g.rest()
 	var all []chan result
 	for i := range n {
 		results := make(chan result, 2)
@@ -109,6 +111,22 @@ func (g *gathered) append(n int) []chan result {
 		<-g.arrived
 	}
 	return all
+}
+
+// rest waits until nothing is under way: a caller hears of its append before the coalescer does.
+func (g *gathered) rest() {
+	g.t.Helper()
+	c := g.store.partitions[0].coalescer
+	idle := func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.alone == 0 && !c.batched && len(c.waiting) == 0
+	}
+	for end := time.Now().Add(time.Minute); !idle(); <-time.After(time.Millisecond) {
+		if time.Now().After(end) {
+			g.t.Fatal("something is under way for ever")
+		}
+	}
 }
 
 // release answers those that came alone, whereupon the others come.
