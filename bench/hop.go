@@ -13,9 +13,8 @@ import (
 // A hop is the least that it takes to ask another node: a call by gRPC over loopback, which brings
 // back what it takes there.
 type hop struct {
-	server *grpc.Server
-	conn   *grpc.ClientConn
-	bytes  *wrapperspb.BytesValue
+	conn  *grpc.ClientConn
+	bytes *wrapperspb.BytesValue
 }
 
 const (
@@ -31,15 +30,15 @@ func (s *stage) hop() (*hop, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for bare calls: %w", err)
 	}
-	h := &hop{server: grpc.NewServer(), bytes: wrapperspb.Bytes(make([]byte, hopBytes))}
-	h.server.RegisterService(&grpc.ServiceDesc{
+	server, h := grpc.NewServer(), &hop{bytes: wrapperspb.Bytes(make([]byte, hopBytes))}
+	server.RegisterService(&grpc.ServiceDesc{
 		ServiceName: hopService, HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{{MethodName: hopMethod, Handler: echo}},
 	}, nil)
-	go func() { _ = h.server.Serve(listener) }() // until it is stopped
+	go func() { _ = server.Serve(listener) }() // until it is stopped
 	h.conn, err = grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	s.stops = append(s.stops, func(context.Context) error {
-		defer h.server.Stop()
+		defer server.Stop()
 		if h.conn == nil {
 			return nil
 		}

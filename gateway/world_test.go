@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/gateway"
 	"github.com/holdfast-run/holdfast/internal/natsd"
+	"github.com/holdfast-run/holdfast/internal/polltest"
 	"github.com/holdfast-run/holdfast/messages"
 )
 
@@ -203,20 +204,7 @@ func timeout(d time.Duration) func(*gateway.Config) {
 // eventually polls until try gives no error.
 func eventually(t *testing.T, try func() error) {
 	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(patient)
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatal(err)
-		}
-	}
+	polltest.Until(t, patient, try)
 }
 
 // check compares what came with what was wanted.

@@ -18,6 +18,7 @@ import (
 	"github.com/holdfast-run/holdfast/inbox"
 	"github.com/holdfast-run/holdfast/internal/follow"
 	"github.com/holdfast-run/holdfast/internal/natsd"
+	"github.com/holdfast-run/holdfast/internal/polltest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -245,20 +246,7 @@ func (w *world) parked(n int) []inbox.Parked {
 // eventually polls until try gives no error.
 func (w *world) eventually(try func() error) {
 	w.t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(patient)
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-end:
-			w.t.Fatal(err)
-		}
-	}
+	polltest.Until(w.t, patient, try)
 }
 
 func check[T comparable](t *testing.T, what string, got, want T) {

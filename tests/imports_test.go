@@ -50,6 +50,7 @@ var mayImport = map[string][]string{
 	"internal/serve":              {".", "messages"},
 	"internal/certtest":           nil,
 	"internal/leaktest":           nil,
+	"internal/polltest":           nil,
 	"node/...":                    {".", "messages", "persistence/...", "actors", "cluster", "gateway", "feed", "projections/...", "sagas", "sagas/...", "internal/natsd", "internal/follow", "node/...", "internal/door", "inbox"},
 	"bench":                       {".", "messages", "persistence", "persistence/jetstream", "actors", "cluster", "gateway", "node/cli", "internal/natsd", "internal/follow", "projections", "projections/memory", "projections/runner", "sagas", "sagas/...", "examples/bank/...", "bench/report"},
 	"bench/report":                nil,

@@ -13,9 +13,14 @@ const greetings = 3
 
 // Dial connects as nats.Connect does, and again when the server, or this process, was only
 // slow to greet: a machine that stands still for two seconds is no reason to give up.
-func Dial(url string, opts ...nats.Option) (nc *nats.Conn, err error) {
-	for range greetings {
-		if nc, err = nats.Connect(url, opts...); err == nil || !slow(err) {
+func Dial(url string, opts ...nats.Option) (*nats.Conn, error) {
+	return dial(url, greetings, slow, opts)
+}
+
+// dial tries so many times as long as the error is one that passes.
+func dial(url string, times int, passes func(error) bool, opts []nats.Option) (nc *nats.Conn, err error) {
+	for range times {
+		if nc, err = nats.Connect(url, opts...); err == nil || !passes(err) {
 			break
 		}
 	}

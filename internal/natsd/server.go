@@ -244,10 +244,7 @@ func (s *Server) Connect(role Role, opts ...nats.Option) (*nats.Conn, error) {
 		all = append(all, nats.CustomInboxPrefix(publisherInbox))
 	}
 	all = append(all, nats.InProcessServer(s.nats), nats.UserInfo(string(role), password))
-	nc, err := nats.Connect("", all...)
-	for n := 1; err != nil && n < handshakes; n++ {
-		nc, err = nats.Connect("", all...)
-	}
+	nc, err := dial("", handshakes, func(error) bool { return true }, all)
 	if err != nil {
 		return nil, fmt.Errorf("connect as %s: %w", role, err)
 	}
