@@ -204,7 +204,11 @@ func TestContextEndsBeforeTheAnswer(t *testing.T) {
 		mute string
 		call func(context.Context, *fake) error
 	}{
-		"load, the last":        {last, load},
+		"load, the last": {last, load},
+		"load, whether it is new": {whether, func(ctx context.Context, f *fake) error {
+			f.store.partitions[0].newcomers.likely.Store(true)
+			return load(ctx, f)
+		}},
 		"load, the snapshot":    {ofSnapshot, load},
 		"load, the others":      {at, load},
 		"backwards, the last":   {last, backwards(0)},

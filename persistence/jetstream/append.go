@@ -158,5 +158,8 @@ func (p *pending) lost(err error) { p.settle(err, holdfast.CodeUncertain) }
 
 func (p *pending) succeed(seq uint64) {
 	p.commit.Position = holdfast.NewPosition(p.a.partition.number, seq)
+	if on := p.a.partition; on.replicated {
+		on.appended.Store(&p.a.subject)
+	}
 	p.done(p.commit.Head(), nil)
 }

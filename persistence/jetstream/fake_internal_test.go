@@ -190,10 +190,13 @@ func (f *fake) onRead(m *nats.Msg) {
 		f.respond(m, f.refusal(codeNoMessage))
 	case m.Subject == api+"leader":
 		f.respond(m, fmt.Sprintf(`{"message":{"subject":%q,"seq":%d,"data":%q}}`, subject, seq, base64.StdEncoding.EncodeToString(body)))
-	case !ok:
+	case !ok, r.MultiLast != nil && !slices.Contains(r.MultiLast, subject):
 		f.send(m, nil, nats.Header{"Status": {"404"}, "Description": {"No Results"}})
 	default:
 		f.send(m, body, nats.Header{"Nats-Subject": {subject}, "Nats-Sequence": {strconv.FormatUint(seq, 10)}})
+		if r.MultiLast != nil {
+			f.send(m, nil, nats.Header{"Status": {"204"}, "Description": {"EOB"}, "Nats-Num-Pending": {"0"}})
+		}
 	}
 }
 

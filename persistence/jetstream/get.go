@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -54,6 +55,9 @@ type partition struct {
 	coalescer  *coalescer    // nil: each append goes out at once, alone
 	settled    atomic.Uint64 // the tick from which its last election is over
 	last       atomic.Uint64 // the highest that was said to be its last sequence
+	newcomers  *newcomers    // of a log
+	// appended is the subject of one of the last appends that succeeded, if it is replicated.
+	appended atomic.Pointer[string]
 }
 
 func newPartition(number uint32, stream string, replicas int) *partition {
@@ -101,6 +105,13 @@ func (p *partition) quickAt(seq uint64) query {
 func (p *partition) quickSpan(seq uint64, n int) query {
 	body := fmt.Appendf(nil, `{"seq":%d,"batch":%d,"max_bytes":%d,"no_hdr":true}`, seq, n, spanBytes)
 	return query{subject: p.direct, body: body, span: n, replicated: p.replicated}
+}
+
+// anyOf asks whether there is a message at any of the subjects, and for the first of these. That there is none the
+// server says from its index, in words.
+func (p *partition) anyOf(subjects []string) query {
+	body := []byte(`{"multi_last":["` + strings.Join(subjects, `","`) + `"],"batch":1}`)
+	return query{subject: p.direct, body: body, span: 1, replicated: p.replicated}
 }
 
 func (p *partition) leaderLast(subject string) query {
@@ -291,13 +302,11 @@ func (a aggregate) parse(m *nats.Msg, err error) (stored, error) {
 // none reports whether the index of the log has nothing of the aggregate.
 func (s *Store) none(ctx context.Context, a aggregate) (bool, error) {
 	if !a.partition.replicated {
-		// This question the server answers so only from its index. That is quick, but it is
-		// words, so any others lead to the slow answer in numbers.
-		m, err := s.reads.one(ctx, query{subject: a.partition.direct, body: []byte(`{"multi_last":["` + a.subject + `"]}`)})
-		if err != nil {
-			return false, err
-		}
-		if len(m.Data) == 0 && m.Header.Get("Status") == "404" && m.Header.Get("Description") == "No Results" {
+		// This is quick, but it is words, so any others lead to the slow answer in numbers.
+		switch got := s.reads.hear(ctx, a.partition.anyOf([]string{a.subject})); {
+		case got.err != nil:
+			return false, got.err
+		case noResults(got):
 			return true, nil
 		}
 	}

@@ -16,10 +16,14 @@ func (s *Store) Load(ctx context.Context, ref holdfast.Ref, fingerprint string) 
 	if err != nil {
 		return persistence.Loaded{}, err
 	}
+	if a.partition.newcomers.has(ctx, a, fingerprint) {
+		return persistence.Loaded{Head: a.first()}, nil
+	}
 	e, err := s.ends(ctx, a, fingerprint)
 	if err != nil {
 		return persistence.Loaded{}, err
 	}
+	a.partition.newcomers.likely.Store(!e.found)
 	if !e.found {
 		l := persistence.Loaded{Head: a.first(), Ignored: e.ignored}
 		if e.snapshot != nil {

@@ -83,17 +83,23 @@ func (r *reads) next() *pipe {
 	return r.pipes[r.turn.Add(1)%uint32(len(r.pipes))]
 }
 
-// one sends a query and waits for the answer.
+// one sends a query and waits for the message that answers it.
 func (r *reads) one(ctx context.Context, q query) (*nats.Msg, error) {
+	a := r.hear(ctx, q)
+	return a.msg, a.err
+}
+
+// hear sends a query and waits for the answer.
+func (r *reads) hear(ctx context.Context, q query) answer {
 	out := make(chan answer, 1)
 	if err := r.ask(ctx, q, 0, out); err != nil {
-		return nil, err
+		return answer{err: err}
 	}
 	select {
 	case a := <-out:
-		return a.msg, a.err
+		return a
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return answer{err: context.Cause(ctx)}
 	}
 }
 

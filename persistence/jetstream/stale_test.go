@@ -28,6 +28,9 @@ func TestLoadIsNotStale(t *testing.T) {
 	for i := range 3 {
 		readers = append(readers, s.open(t, jetstream.Config{Context: "stale", Publish: s.connect(t, i), Read: []*nats.Conn{s.connect(t, i), s.connect(t, i)}}))
 	}
+	for i, r := range readers {
+		mustAppend(t, r, holdfast.Ref{Type: "account", ID: fmt.Sprint("of-", i)}, persistence.Head{}) // which it knows then
+	}
 	most := int64(*staleLoads)
 	if testing.Short() {
 		most /= 5
@@ -42,6 +45,10 @@ func TestLoadIsNotStale(t *testing.T) {
 			for n := 0; loads.Add(1) <= most && time.Now().Before(deadline); n++ {
 				if n%10 == 0 {
 					ref, head = holdfast.Ref{Type: "account", ID: fmt.Sprintf("a-%d-%d", worker, n)}, persistence.Head{}
+					// So that it expects the next one to be new as well.
+					if _, err := readers[n%3].Load(t.Context(), holdfast.Ref{Type: "account", ID: "none-of-" + ref.ID}, ""); err != nil && !late(err) {
+						t.Errorf("load what is new: %v", err)
+					}
 				}
 				appended := make(chan error, 1)
 				change := &messages.Change{Command: "Deposit", CommandId: fmt.Sprint("c-", n), Events: []*messages.Event{{Type: "test.v1.Deposited"}}}

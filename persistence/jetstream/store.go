@@ -67,6 +67,9 @@ func (s *Store) start(cfg Config) error {
 		}
 		s.reads.pipes = append(s.reads.pipes, p)
 	}
+	for _, p := range s.partitions {
+		p.newcomers = &newcomers{store: s, on: p}
+	}
 	if cfg.SyncAlways {
 		for _, p := range s.partitions {
 			if !p.replicated { // among several servers the leader gathers by itself
