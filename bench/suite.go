@@ -217,7 +217,9 @@ func runRounds(ctx context.Context, o options, name string, per time.Duration, p
 		if round > 0 {
 			ours, raw := samples[len(turns)-1], samples[:len(turns)-1]
 			r := report.NewRound(ours, raw...)
-			r.Heap, _ = memory()
+			if r.Heap, _ = memory(); p.steady {
+				r.Servers = min(held(), r.Heap)
+			}
 			rounds = append(rounds, r)
 			if p.steady && report.Tenth(round, o.rounds) {
 				o.told("%s: %s", name, r.Course(round, o.rounds))

@@ -71,6 +71,8 @@ type Result struct {
 	// had of the system after the last, servers included, in bytes.
 	Heaps  []uint64 `json:"heap_bytes"`
 	Memory uint64   `json:"memory_bytes"`
+	// Servers is what of the heap the servers have allocated, about, of what is run to see that.
+	Servers []uint64 `json:"servers_bytes,omitempty"`
 	// P99s are those of ours, round by round, and Flat says whether they stayed as they were,
 	// of what is run to see that.
 	P99s []float64 `json:"p99s_us,omitempty"`
@@ -108,6 +110,8 @@ type Round struct {
 	By        string
 	// Heap is what is alive on the heap afterwards, in bytes.
 	Heap uint64
+	// Servers is what of it the servers have allocated, where that is asked for.
+	Servers uint64
 }
 
 // NewRound takes of the raw samples, of which there is at least one, the one with the highest
