@@ -23,7 +23,7 @@ import (
 //
 //	go test ./bench -run '^$' -bench 'Limits/many/relaxed' -benchtime 5x
 func BenchmarkLimits(b *testing.B) {
-	for _, name := range []string{"many", "flood", "create"} {
+	for _, name := range []string{"one-caller", "many", "flood", "create"} {
 		found, _ := find([]string{name})
 		for _, m := range modes {
 			b.Run(name+"/"+m.name, func(b *testing.B) { benchmarkLimits(b, m, found[0]) })
@@ -68,6 +68,8 @@ func lesser(s *stage, w workload) []part {
 		}
 	}
 	switch w := w.(type) {
+	case *oneCaller:
+		return of(w.plain, w.callers[0], w.pick, w.plain.subjectOf)
 	case *many:
 		return of(w.plain, w.callers[0], w.pick, w.plain.subjectOf)
 	case *flood:
