@@ -119,3 +119,18 @@ func TestHalfRecordsNothing(t *testing.T) {
 	c.ask(63) // too many
 	c.want(64, 0)
 }
+
+// Only a command behind one that is on its way is put there by whoever brings it: nothing of the domain's is
+// called by a goroutine that must hear when its time is up.
+func TestQueues(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t)
+	command, query := &Request{Ref: c.engine.ref, Command: &emptypb.Empty{}}, &Request{Ref: c.engine.ref}
+	if !c.engine.Queues(command) || c.engine.Queues(query) {
+		t.Error("while one is on its way, a command does not queue, or a query does")
+	}
+	c.want(1, 0)
+	if c.engine.Queues(command) || c.engine.Queues(query) {
+		t.Error("it would be decided on, or shown")
+	}
+}

@@ -119,7 +119,8 @@ func (i *incarnation) answer(ctx context.Context, r *actors.Request) (actors.Ans
 			return actors.Answer{}, i.overtaken(r, a)
 		}
 		return a, a.Err
-	case <-good.ended: // with the incarnation at the latest
+	case <-good.ended:
+	case <-i.over.Done():
 	case <-ctx.Done():
 	}
 	if r.Command == nil {

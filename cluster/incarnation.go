@@ -106,7 +106,6 @@ func (m *Member) incarnate(ctx context.Context) (*incarnation, error) {
 func (i *incarnation) join(ctx context.Context, r record) error {
 	begun := make(chan error, 1)
 	i.lease = newLease(i.bucket, r, i.now, i.count())
-	context.AfterFunc(i.over, func() { i.lease.spell.Load().end() })
 	i.workers.Go(func() { i.look(i.register, begun) })
 	select {
 	case err := <-begun:
