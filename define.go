@@ -115,7 +115,7 @@ func Evolve[S any, E Event](f func(S, E) S) Part[S] {
 			return err
 		}
 		return t.addEvent(event[S]{
-			typ: mt, where: p.where,
+			typ: mt, where: p.where, empty: empties[E](),
 			evolve: func(s S, e Event) S { return f(s, e.(E)) },
 		})
 	}}
@@ -131,7 +131,7 @@ func Upcast[S any, Old Event](f func(Old) Events) Part[S] {
 			return err
 		}
 		return t.addEvent(event[S]{
-			typ: mt, where: p.where,
+			typ: mt, where: p.where, empty: empties[Old](),
 			upcast: func(e Event) Events { return f(e.(Old)) },
 		})
 	}}
@@ -229,6 +229,12 @@ func messageType[M proto.Message](isNil bool) (protoreflect.MessageType, error) 
 		return nil, fmt.Errorf("%v is an interface: the function must name one generated message", reflect.TypeFor[M]())
 	}
 	return m.ProtoReflect().Type(), nil
+}
+
+// empties makes what makes empty messages, which are made for each event that is read.
+func empties[M proto.Message]() func() proto.Message {
+	message := reflect.TypeFor[M]().Elem()
+	return func() proto.Message { return reflect.New(message).Interface().(M) }
 }
 
 func describe[M proto.Message](kind string) string {

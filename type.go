@@ -30,6 +30,7 @@ type command[S any] struct {
 type event[S any] struct {
 	typ    protoreflect.MessageType
 	where  string
+	empty  func() Event
 	evolve func(S, Event) S
 	upcast func(Event) Events
 }
@@ -133,7 +134,7 @@ func (t *Type[S]) NewEvent(full string) (Event, bool) {
 	if !ok {
 		return nil, false
 	}
-	return e.typ.New().Interface(), true
+	return e.empty(), true
 }
 
 // Zero implements [Definition].

@@ -140,6 +140,12 @@ func (a *aggregate) perform(ctx actor.Context, effect Effect) {
 // of an actor that has just stopped, it would end among the dead letters.
 func (a *aggregate) tell(message any) { a.mailbox.PostUserMessage(message) }
 
+// ask posts a request. Whoever brings it puts it into the engine's queue if nothing is to be done
+// with it but that.
+func (a *aggregate) ask(r *Request) {
+	a.mailbox.lend(r, func() bool { return a.engine.Queues(r) })
+}
+
 // hear has a message handled by the goroutine that brings it, if nothing else is to be handled:
 // one of the host's own, which has nothing else to do.
 func (a *aggregate) hear(message any) { a.mailbox.lend(message, always) }

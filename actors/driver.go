@@ -44,7 +44,7 @@ func (d *Driver) Ask(def holdfast.Definition, r *Request) Answer {
 
 // run does what the engine says until it says no more, and reports whether it has answered.
 func (d *Driver) run(e *Engine) (answered bool) {
-	for len(e.effects) > 0 {
+	for e.goOn() {
 		effects := e.effects
 		e.effects = nil
 		for _, f := range effects {

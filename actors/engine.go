@@ -73,11 +73,13 @@ type Engine struct {
 	finding  int // requests whose id is being looked up
 	doubtful bool
 
-	queue []*Request
+	queue    []*Request
+	answered int // how many with the last commit
 	// What is on its way.
 	batch *batch
 
 	effects []Effect
+	left    bool // there is more to do when these have been carried out
 }
 
 // NewEngine makes the engine of one activation.
@@ -88,15 +90,26 @@ func NewEngine(def holdfast.Definition, ref holdfast.Ref, settings *Settings) *E
 // Each hands over what is to be done, in order, and forgets it. f must not call the
 // engine.
 func (e *Engine) Each(f func(Effect)) {
-	effects := e.effects
-	e.effects = nil
-	for _, effect := range effects {
-		f(effect)
+	for e.goOn() {
+		effects := e.effects
+		e.effects = nil
+		for _, effect := range effects {
+			f(effect)
+		}
+		clear(effects) // an idle aggregate holds on to nothing
+		if cap(effects) <= maxKept {
+			e.effects = effects[:0]
+		}
 	}
-	clear(effects) // an idle aggregate holds on to nothing
-	if cap(effects) <= maxKept {
-		e.effects = effects[:0]
+}
+
+// goOn does what was left until now, and reports whether there is something to be done.
+func (e *Engine) goOn() bool {
+	if len(e.effects) == 0 && e.left {
+		e.left = false
+		e.proceed()
 	}
+	return len(e.effects) > 0
 }
 
 func (e *Engine) do(f Effect) { e.effects = append(e.effects, f) }
@@ -126,6 +139,12 @@ func (e *Engine) Ask(r *Request) {
 	}
 }
 
+// Queues reports whether a request would only be put behind what is under way, and nothing of the
+// domain's called.
+func (e *Engine) Queues(r *Request) bool {
+	return (e.phase == phaseAppending || e.phase == phaseLoading) && !r.query()
+}
+
 // proceed does what can be done now.
 func (e *Engine) proceed() {
 	switch e.phase {
@@ -135,7 +154,7 @@ func (e *Engine) proceed() {
 			e.do(Load{Snapshot: !e.noSnap})
 		}
 	case phaseReady:
-		if len(e.queue) > 0 && !e.ending() {
+		for e.phase == phaseReady && len(e.queue) > 0 && !e.ending() {
 			e.decide()
 		}
 	default: // it goes on when what is under way has been answered

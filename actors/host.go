@@ -204,7 +204,7 @@ func (h *Host) deliver(r *Request) {
 		return
 	}
 	a.used.Store(h.tick.Load())
-	a.tell(r)
+	a.ask(r)
 }
 
 func (h *Host) answer(r *Request) {

@@ -32,6 +32,11 @@ var _ actor.Mailbox = (*mailbox)(nil)
 // PostUserMessage implements [actor.Mailbox].
 func (m *mailbox) PostUserMessage(message any) {
 	m.mu.Lock()
+	m.post(message)
+}
+
+// post is called with the lock and gives it back.
+func (m *mailbox) post(message any) {
 	if m.closed {
 		m.mu.Unlock()
 		m.bounce(message)
@@ -42,21 +47,17 @@ func (m *mailbox) PostUserMessage(message any) {
 }
 
 // lend posts a message, and has it handled by the caller's goroutine when there is nothing else
-// to be handled, and brief, which is asked in its turn, says that this takes no time.
+// to be handled, and brief says that this takes no time. It is asked while nothing is handled, and
+// must not call the mailbox.
 func (m *mailbox) lend(message any, brief func() bool) {
 	m.mu.Lock()
-	if m.closed || m.running || len(m.user)+len(m.system) > 0 {
-		m.mu.Unlock()
-		m.PostUserMessage(message)
+	if m.closed || m.running || len(m.user)+len(m.system) > 0 || !brief() {
+		m.post(message)
 		return
 	}
 	m.running = true
 	m.mu.Unlock()
-	if brief() {
-		m.invoker.InvokeUserMessage(message)
-	} else {
-		m.PostUserMessage(message)
-	}
+	m.invoker.InvokeUserMessage(message)
 	m.mu.Lock()
 	m.running = false
 	m.schedule()
@@ -139,17 +140,11 @@ func (m *mailbox) take(before []any) (system, user []any) {
 func (m *mailbox) runUser(user []any) {
 	for i, message := range user {
 		m.invoker.InvokeUserMessage(message)
-		if m.isClosed() {
+		if m.closed { // by what handled it, and nobody else
 			m.bounceAll(user[i+1:])
 			return
 		}
 	}
-}
-
-func (m *mailbox) isClosed() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.closed
 }
 
 // close bounces what is there and all that is posted later. System messages still pass.

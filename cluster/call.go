@@ -17,7 +17,7 @@ const lookAround = 20 * time.Millisecond
 
 // call takes a request to its owner and waits for the answer. What was certainly not
 // executed since the aggregate moves is tried again until ctx ends.
-func (m *Member) call(ctx context.Context, r actors.Request) (actors.Answer, error) {
+func (m *Member) call(ctx context.Context, r *actors.Request) (actors.Answer, error) {
 	if err := ctx.Err(); err != nil {
 		return actors.Answer{}, holdfast.Errorf(holdfast.CodeUnavailable, "the time was up before the request was sent: %w", err)
 	}
@@ -53,7 +53,7 @@ func (m *Member) call(ctx context.Context, r actors.Request) (actors.Answer, err
 }
 
 // try takes a request to its owner once.
-func (m *Member) try(ctx context.Context, i *incarnation, s *scene, r actors.Request) (actors.Answer, error) {
+func (m *Member) try(ctx context.Context, i *incarnation, s *scene, r *actors.Request) (actors.Answer, error) {
 	if !i.linked() {
 		return actors.Answer{}, errCutOff
 	}
@@ -104,9 +104,9 @@ var waiters = sync.Pool{New: func() any {
 }}
 
 // answer has the request executed here.
-func (i *incarnation) answer(ctx context.Context, r actors.Request) (actors.Answer, error) {
+func (i *incarnation) answer(ctx context.Context, r *actors.Request) (actors.Answer, error) {
 	w := waiters.Get().(*waiter)
-	w.request = r
+	w.request = *r
 	w.request.Done = w.hear
 	good := i.lease.spell.Load()
 	i.host.Deliver(&w.request)
@@ -130,7 +130,7 @@ func (i *incarnation) answer(ctx context.Context, r actors.Request) (actors.Answ
 }
 
 // overtaken is what becomes of an answer that came when the lease was not good any more.
-func (i *incarnation) overtaken(r actors.Request, a actors.Answer) error {
+func (i *incarnation) overtaken(r *actors.Request, a actors.Answer) error {
 	if r.Command != nil && (a.Err == nil || holdfast.CodeOf(a.Err) == holdfast.CodeUncertain) {
 		return holdfast.Errorf(holdfast.CodeUncertain, "this node was cut off from the others before %s answered, and may have executed the command: send it again with the same id", r.Ref)
 	}
@@ -138,8 +138,8 @@ func (i *incarnation) overtaken(r actors.Request, a actors.Answer) error {
 }
 
 // askPeer has the request executed by another member.
-func (m *Member) askPeer(ctx context.Context, owner *member, r actors.Request) (actors.Answer, error) {
-	q, err := encodeRequest(owner.ID, r)
+func (m *Member) askPeer(ctx context.Context, owner *member, r *actors.Request) (actors.Answer, error) {
+	q, err := encodeRequest(owner.ID, *r)
 	if err != nil {
 		return actors.Answer{}, err
 	}
@@ -150,7 +150,7 @@ func (m *Member) askPeer(ctx context.Context, owner *member, r actors.Request) (
 		}
 		return actors.Answer{}, err
 	}
-	return m.decodeAnswer(r, a)
+	return m.decodeAnswer(*r, a)
 }
 
 // answerPeer answers another member.
@@ -166,7 +166,7 @@ func (m *Member) answerPeer(ctx context.Context, q *messages.PeerRequest) *messa
 	if !i.lease.good() {
 		return &messages.PeerAnswer{Error: encodeError(moved("the node is cut off from the others: send it again"))}
 	}
-	a, err := i.answer(ctx, r)
+	a, err := i.answer(ctx, &r)
 	if errors.Is(err, actors.ErrStopping) && holdfast.CodeOf(err) == holdfast.CodeUnavailable {
 		err = moved("%v", err)
 	}

@@ -25,7 +25,7 @@ func (m *Member) Send(ctx context.Context, to holdfast.Ref, c holdfast.Command, 
 	if err := m.stamp(&r.Meta); err != nil {
 		return holdfast.Receipt{}, err
 	}
-	answer, err := m.call(ctx, r)
+	answer, err := m.call(ctx, &r)
 	if err != nil {
 		return holdfast.Receipt{}, err
 	}
@@ -34,7 +34,7 @@ func (m *Member) Send(ctx context.Context, to holdfast.Ref, c holdfast.Command, 
 
 // View implements [holdfast.Viewer].
 func (m *Member) View(ctx context.Context, of holdfast.Ref) (holdfast.View, error) {
-	answer, err := m.call(ctx, actors.Request{Ref: of})
+	answer, err := m.call(ctx, &actors.Request{Ref: of})
 	if err != nil {
 		return holdfast.View{}, err
 	}

@@ -62,12 +62,14 @@ func chain(prev Digest, sealed []byte) Digest {
 // body and the commit's digest, which it also sets.
 func (c *Commit) Seal(prev Digest) ([]byte, Digest, error) {
 	c.Digest = nil
-	sealed, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(make([]byte, 0, proto.Size(c)+sealLen), c)
+	// The previous digest stands in front of the body, so that what is digested is in one piece.
+	buf := append(make([]byte, 0, len(prev)+proto.Size(c)+sealLen), prev[:]...)
+	buf, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(buf, c)
 	if err != nil {
 		return nil, Digest{}, fmt.Errorf("encode commit: %w", err)
 	}
-	d := chain(prev, sealed)
-	body := append(append(sealed, sealTag...), d[:]...)
+	d := Digest(sha256.Sum256(buf))
+	body := append(append(buf, sealTag...), d[:]...)[len(prev):]
 	c.Digest = body[len(body)-len(d):]
 	return body, d, nil
 }

@@ -251,11 +251,31 @@ func DecodeEvent(def holdfast.Definition, e *messages.Event) (holdfast.Event, er
 
 // EncodeEvent gives an event in the form in which it is recorded.
 func EncodeEvent(e holdfast.Event) (*messages.Event, error) {
-	data, err := proto.Marshal(e)
+	recorded, err := EncodeEvents(e)
 	if err != nil {
-		return nil, fmt.Errorf("encode event %s: %w", proto.MessageName(e), err)
+		return nil, err
 	}
-	return &messages.Event{Type: string(proto.MessageName(e)), Schema: messages.SchemaProtobuf, Data: data}, nil
+	return recorded[0], nil
+}
+
+// EncodeEvents gives events in the form in which they are recorded. They share their memory.
+func EncodeEvents(events ...holdfast.Event) ([]*messages.Event, error) {
+	size := 0
+	for _, e := range events {
+		size += proto.Size(e)
+	}
+	data, all, recorded := make([]byte, 0, size), make([]messages.Event, len(events)), make([]*messages.Event, len(events))
+	for i, e := range events {
+		from := len(data)
+		var err error
+		if data, err = (proto.MarshalOptions{UseCachedSize: true}).MarshalAppend(data, e); err != nil {
+			return nil, fmt.Errorf("encode event %s: %w", proto.MessageName(e), err)
+		}
+		recorded[i] = &all[i]
+		recorded[i].Type, recorded[i].Schema = string(proto.MessageName(e)), messages.SchemaProtobuf
+		recorded[i].Data = data[from:len(data):len(data)]
+	}
+	return recorded, nil
 }
 
 // Fold gives the state after recorded events. It panics when a function of the domain
