@@ -19,11 +19,15 @@ import (
 // through has clients send commands as JSON over TCP, as those in any language do, beside
 // clients that publish over TCP. Beside the same stands one that asks and is answered at once,
 // which tells how much of it is the way there and back.
-type through struct{ deposits }
+type through struct {
+	deposits
+	clients    [][]*nats.Conn // of each part
+	publishers [][]*nats.Conn // beside them
+}
 
 func newGateway(o options) workload {
 	ids := idsOf(o.atMost(1000))
-	return &through{deposits{ids: ids, callers: []int{1, o.atMost(64)}, pick: evenly(ids), earlier: fullTrail}}
+	return &through{deposits: deposits{ids: ids, callers: []int{1, o.atMost(64)}, pick: evenly(ids), earlier: fullTrail}}
 }
 
 // prepare implements workload.
@@ -48,25 +52,30 @@ func (w *through) prepare(ctx context.Context, s *stage) ([]part, error) {
 		if err != nil {
 			return nil, err
 		}
+		w.clients, w.publishers = append(w.clients, clients), append(w.publishers, publishers)
 		parts[i].ours = w.asking(clients)
 		if parts[i].raw, err = w.publishing(publishers); err != nil {
 			return nil, err
 		}
 		if n == 1 {
-			parts = append(parts, part{name: "echo", ours: w.echo(publishers[0]), raw: parts[i].raw})
+			parts = append(parts, part{name: "echo", ours: w.echo(publishers, echoes), raw: parts[i].raw})
 		}
 	}
 	return parts, nil
 }
 
-// echoes is the subject of what is answered at once.
-const echoes = "echo"
+// What the subjects begin with of what is answered at once. Clients may ask on the second, from their
+// account into that of the node, as they send commands.
+const (
+	echoes       = "echo."
+	echoesAcross = string(contextName) + ".view.echo."
+)
 
-// echo asks one request after the other.
-func (w *through) echo(nc *nats.Conn) turn {
+// echo has each client ask one request after the other.
+func (w *through) echo(clients []*nats.Conn, subject string) turn {
 	return func(ctx context.Context, d time.Duration) (report.Sample, error) {
-		return crowd[string]{1, w.pick}.run(ctx, d, "echo", func(int, string) error {
-			_, err := nc.Request(echoes, []byte(`{"amount":1}`), patience)
+		return crowd[string]{len(clients), w.pick}.run(ctx, d, "echo", func(caller int, id string) error {
+			_, err := clients[caller].Request(subject+id, []byte(`{"amount":1}`), patience)
 			return err
 		})
 	}
@@ -79,8 +88,10 @@ func (w *through) serve(s *stage) error {
 		return err
 	}
 	s.conns = append(s.conns, nc)
-	if _, err := s.conns[0].Subscribe(echoes, func(m *nats.Msg) { _ = m.Respond(m.Data) }); err != nil {
-		return err
+	for _, subject := range []string{echoes, echoesAcross} {
+		if _, err := nc.Subscribe(subject+">", func(m *nats.Msg) { _ = m.Respond(m.Data) }); err != nil {
+			return err
+		}
 	}
 	g, err := gateway.Start(gateway.Config{
 		Context: contextName, Conn: nc, Types: []holdfast.Definition{bank.Account}, Logger: slog.New(slog.DiscardHandler),

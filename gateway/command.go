@@ -32,23 +32,25 @@ func (g *Gateway) command(ctx context.Context, r *request) (serve.Answer, error)
 }
 
 func (g *Gateway) receipt(r *request, done holdfast.Receipt) (serve.Answer, error) {
-	ref := r.name()
-	body := func() ([]byte, error) {
-		shown, _ := serve.NewReceipt(ref, done)
-		return serve.Encode(r.header.Protobuf, &messages.CommandReply{
-			Ref: ref, Version: shown.Version, Position: shown.Position, Events: done.Events, Duplicate: done.Duplicate,
-		}, shown)
-	}
-	b, err := body()
-	if err == nil && len(b) > g.requests.Room() {
+	shown, h := serve.NewReceipt(r.name(), done)
+	body, err := encodeReceipt(r, shown)
+	if err == nil && len(body) > g.requests.Room() {
 		g.cfg.Logger.Warn("the reply leaves out the names of the events: they do not fit into a message",
-			"subject", r.Subject, "events", len(done.Events))
-		done.Events = nil
-		b, err = body()
+			"subject", r.Subject, "events", len(shown.Events))
+		shown.Events = []string{}
+		body, err = encodeReceipt(r, shown)
 	}
 	if err != nil {
 		return serve.Answer{}, err
 	}
-	_, h := serve.NewReceipt(ref, done)
-	return serve.Answer{Header: h, Body: b}, nil
+	return serve.Answer{Header: h, Body: body}, nil
+}
+
+func encodeReceipt(r *request, shown serve.Receipt) ([]byte, error) {
+	if !r.header.Protobuf {
+		return serve.Encode(false, nil, &shown)
+	}
+	return serve.Encode(true, &messages.CommandReply{
+		Ref: shown.Ref, Version: shown.Version, Position: shown.Position, Events: shown.Events, Duplicate: shown.Duplicate,
+	}, nil)
 }

@@ -63,11 +63,17 @@ func (g *Gateway) parse(e *endpoint, came *serve.Request) (*request, error) {
 // wantsProtobuf reads the content type alone, so that other headers may be wrong and the
 // error still is in the kind that was asked for.
 func wantsProtobuf(kind messages.Kind, headers map[string][]string) bool {
-	alone := map[string][]string{}
+	var alone map[string][]string
 	for name, values := range headers {
 		if strings.EqualFold(name, messages.HeaderContentType) {
+			if alone == nil {
+				alone = map[string][]string{}
+			}
 			alone[name] = values
 		}
+	}
+	if alone == nil {
+		return false
 	}
 	h, err := messages.ParseRequestHeader(kind, alone)
 	return err == nil && h.Protobuf

@@ -2,6 +2,7 @@ package messages
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -100,7 +101,8 @@ var forms = map[Kind]struct {
 
 // ParseSubject reads a subject. Its error names the part that is wrong.
 func ParseSubject(s string) (Subject, error) {
-	tokens := strings.Split(s, ".")
+	var few [6]string // which need not be on the heap: more is wrong
+	tokens := slices.AppendSeq(few[:0], strings.SplitSeq(s, "."))
 	if len(tokens) < 2 {
 		return Subject{}, fmt.Errorf("subject %q: want <context>.<kind>.…", s)
 	}

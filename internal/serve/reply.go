@@ -35,11 +35,11 @@ type Answer struct {
 }
 
 // Header tells where an aggregate stands.
-func Header(v holdfast.Version, p holdfast.Position) nats.Header {
-	return nats.Header{
-		messages.HeaderVersion:  {strconv.FormatUint(uint64(v), 10)},
-		messages.HeaderPosition: {p.String()},
-	}
+func Header(v holdfast.Version, p holdfast.Position) nats.Header { return header(v, p.String()) }
+
+func header(v holdfast.Version, position string) nats.Header {
+	values := []string{strconv.FormatUint(uint64(v), 10), position}
+	return nats.Header{messages.HeaderVersion: values[:1:1], messages.HeaderPosition: values[1:]}
 }
 
 // A Receipt is the JSON form of messages.CommandReply.
@@ -53,14 +53,16 @@ type Receipt struct {
 
 // NewReceipt tells what a command did to an aggregate, and the headers that go with it.
 func NewReceipt(ref string, done holdfast.Receipt) (Receipt, nats.Header) {
-	h := Header(done.Version, done.Position)
+	position := done.Position.String()
+	h := header(done.Version, position)
 	if done.Duplicate {
 		h.Set(messages.HeaderDuplicate, "true")
 	}
-	return Receipt{
-		Ref: ref, Version: uint64(done.Version), Position: done.Position.String(),
-		Events: append([]string{}, done.Events...), Duplicate: done.Duplicate, // [] in JSON when there are none
-	}, h
+	r := Receipt{Ref: ref, Version: uint64(done.Version), Position: position, Events: done.Events, Duplicate: done.Duplicate}
+	if r.Events == nil {
+		r.Events = []string{} // [] in JSON
+	}
+	return r, h
 }
 
 // Room is how many bytes the body of an answer may have.

@@ -82,15 +82,18 @@ var ours = []string{
 // names it chooses where we publish: not to the server's own subjects, and not
 // into a context, this one or another, where a stream may take it for a record.
 func answerable(c messages.Context, reply string) bool {
-	tokens := strings.Split(reply, ".")
-	for _, t := range tokens {
+	for t := range strings.SplitSeq(reply, ".") {
 		if t == "" || t == "*" || t == ">" {
 			return false
 		}
 	}
-	if strings.HasPrefix(reply, "$") || tokens[0] == string(c) {
+	first, rest, _ := strings.Cut(reply, ".")
+	if strings.HasPrefix(reply, "$") || first == string(c) {
 		return false
 	}
-	_, err := messages.ParseContext(tokens[0])
-	return err != nil || len(tokens) < 2 || !slices.Contains(ours, tokens[1])
+	if second, _, _ := strings.Cut(rest, "."); !slices.Contains(ours, second) {
+		return true
+	}
+	_, err := messages.ParseContext(first)
+	return err != nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -41,18 +42,30 @@ type Service struct {
 	// Of the requests under way; Close cancels it when it has waited long enough.
 	ctx    context.Context
 	cancel context.CancelFunc
+
+	work    chan task
+	resting atomic.Int32
 }
+
+// A task is a request that is to be handled and answered.
+type task struct {
+	endpoint *Endpoint
+	request  *Request
+}
+
+// maxResting is how many goroutines may wait for a request.
+const maxResting = 64
 
 // New makes a service.
 func New(cfg Config) *Service {
-	s := &Service{cfg: cfg, flight: newFlight(cfg.MaxInFlight, cfg.MaxInFlightBytes)}
+	s := &Service{cfg: cfg, flight: newFlight(cfg.MaxInFlight, cfg.MaxInFlightBytes), work: make(chan task)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
 
 // An Endpoint handles requests of one kind, and counts them.
 type Endpoint struct {
-	// Handle has a request executed, in a goroutine of its own. Beside an error only the
+	// Handle has a request executed, in a goroutine that does nothing else meanwhile. Beside an error only the
 	// headers of the answer count.
 	Handle func(context.Context, *Request) (Answer, error)
 	// Refuse gives the body of a refusal, when it is another than that of the others.
@@ -92,11 +105,36 @@ func (s *Service) Receive(e *Endpoint, r Request) {
 		s.finish(e, &r, Answer{}, err)
 		return
 	}
-	go func() {
-		defer s.flight.leave(len(r.Body))
-		result, err := s.handle(e, &r)
-		s.finish(e, &r, result, err)
-	}()
+	t := task{e, &r}
+	select {
+	case s.work <- t:
+	default:
+		go s.serve(t)
+	}
+}
+
+// serve answers a request, and then others, as long as it need not rest among too many: a new
+// goroutine would have to grow its stack first.
+func (s *Service) serve(t task) {
+	for {
+		s.answer(t.endpoint, t.request)
+		if s.resting.Add(1) > maxResting {
+			s.resting.Add(-1)
+			return
+		}
+		select {
+		case t = <-s.work:
+			s.resting.Add(-1)
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *Service) answer(e *Endpoint, r *Request) {
+	defer s.flight.leave(len(r.Body))
+	result, err := s.handle(e, r)
+	s.finish(e, r, result, err)
 }
 
 func (s *Service) admit(r *Request) error {
