@@ -1,6 +1,7 @@
 package messages
 
 import (
+	"strings"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -13,8 +14,9 @@ import (
 // UTF-8. So there is one opinion of what can be decoded.
 type Decoder struct {
 	commit  Commit
-	changes [1]*Change // nearly every commit has one,
+	changes [1]*Change // nearly every commit has one
 	change  changeRoom
+	texts   *texts // nil in the first commit
 }
 
 // changeRoom is a change, and room for the one event that nearly every one has.
@@ -62,9 +64,10 @@ func (d *Decoder) decode(body []byte) (*Commit, bool) {
 	if changes == nil {
 		d.changes[0] = d.change.ready()
 		changes = d.changes[:0]
+	} else if d.texts == nil {
+		d.texts = new(texts)
 	}
-	c.Reset()
-	c.Changes = changes
+	*c = Commit{Changes: changes}
 	for len(body) > 0 {
 		tag, value, data, n := nextField(body)
 		ok := n > 0
@@ -72,7 +75,7 @@ func (d *Decoder) decode(body []byte) (*Commit, bool) {
 		case commitFormat:
 			c.Format = uint32(value)
 		case commitID:
-			c.Id, ok = text("", data, ok)
+			c.Id, ok = d.texts.of(data, ok)
 		case commitFirst:
 			c.FirstVersion = value
 		case commitLast:
@@ -84,7 +87,7 @@ func (d *Decoder) decode(body []byte) (*Commit, bool) {
 		case commitTime:
 			c.Time = int64(value)
 		case commitChange:
-			ok = ok && d.add(c).decode(data)
+			ok = ok && d.add(c).decode(data, d.texts)
 		case commitDigest:
 			c.Digest = data
 		default:
@@ -118,30 +121,29 @@ func (d *Decoder) add(c *Commit) *Change {
 	return ch
 }
 
-func (ch *Change) decode(b []byte) bool {
-	command, events := ch.Command, ch.Events[:0]
-	ch.Reset()
-	ch.Events = events
+func (ch *Change) decode(b []byte, texts *texts) bool {
+	command := ch.Command
+	*ch = Change{Events: ch.Events[:0]}
 	for len(b) > 0 {
 		tag, value, data, n := nextField(b)
 		ok := n > 0
 		switch tag {
 		case changeCommandID:
-			ch.CommandId, ok = text("", data, ok)
+			ch.CommandId, ok = texts.of(data, ok)
 		case changeCommand:
-			ch.Command, ok = text(command, data, ok)
+			ch.Command, ok = texts.same(command, data, ok)
 		case changeCorrelationID:
-			ch.CorrelationId, ok = text("", data, ok)
+			ch.CorrelationId, ok = texts.of(data, ok)
 		case changeCausationID:
-			ch.CausationId, ok = text("", data, ok)
+			ch.CausationId, ok = texts.of(data, ok)
 		case changeUser:
-			ch.User, ok = text("", data, ok)
+			ch.User, ok = texts.of(data, ok)
 		case changeTrace:
-			ch.Trace, ok = text("", data, ok)
+			ch.Trace, ok = texts.of(data, ok)
 		case changeTime:
 			ch.Time = int64(value)
 		case changeEvent:
-			ok = ok && ch.add().decode(data)
+			ok = ok && ch.add().decode(data, texts)
 		default:
 			ok = false
 		}
@@ -166,21 +168,21 @@ func (ch *Change) add() *Event {
 	return e
 }
 
-func (e *Event) decode(b []byte) bool {
+func (e *Event) decode(b []byte, texts *texts) bool {
 	typ := e.Type
-	e.Reset()
+	*e = Event{}
 	for len(b) > 0 {
 		tag, value, data, n := nextField(b)
 		ok := n > 0
 		switch tag {
 		case eventType:
-			e.Type, ok = text(typ, data, ok)
+			e.Type, ok = texts.same(typ, data, ok)
 		case eventSchema:
 			e.Schema = uint32(value)
 		case eventData:
 			e.Data = data
 		case eventKeyID:
-			e.KeyId, ok = text("", data, ok)
+			e.KeyId, ok = texts.of(data, ok)
 		default:
 			ok = false
 		}
@@ -195,13 +197,14 @@ func (e *Event) decode(b []byte) bool {
 // nextField gives the tag of the first field of b with its number or its bytes, and how long it is
 // in all: not above 0 when it is neither, or broken.
 func nextField(b []byte) (tag, value uint64, data []byte, n int) {
-	tag, n = protowire.ConsumeVarint(b)
-	if n < 0 {
-		return 0, 0, nil, n
+	var m int
+	if len(b) > 1 && b[0] < 0x80 && b[1] < 0x80 { // most are a byte each
+		tag, value, n, m = uint64(b[0]), uint64(b[1]), 1, 1
+	} else if tag, n = protowire.ConsumeVarint(b); n > 0 {
+		value, m = protowire.ConsumeVarint(b[n:])
 	}
-	value, m := protowire.ConsumeVarint(b[n:])
-	if m < 0 {
-		return 0, 0, nil, m
+	if n < 0 || m < 0 {
+		return 0, 0, nil, -1
 	}
 	n += m
 	switch tag & 7 {
@@ -216,12 +219,32 @@ func nextField(b []byte) (tag, value uint64, data []byte, n int) {
 	return 0, 0, nil, -1
 }
 
-// text gives data as a string: the one that it was before, if it still is the same.
-func text(before string, data []byte, ok bool) (string, bool) {
-	if before != "" && before == string(data) {
+// texts are strings that are made in one piece of memory. Without it each has its own.
+type texts struct{ room strings.Builder }
+
+// textRoom is how many bytes of text there is room made for at once.
+const textRoom = 2048
+
+// of gives data as a string.
+func (t *texts) of(data []byte, ok bool) (string, bool) {
+	if ok = ok && utf8.Valid(data); !ok || t == nil {
+		return string(data), ok
+	}
+	if t.room.Cap()-t.room.Len() < len(data) {
+		t.room = strings.Builder{}
+		t.room.Grow(max(len(data), textRoom))
+	}
+	from := t.room.Len()
+	t.room.Write(data)
+	return t.room.String()[from:], ok
+}
+
+// same gives data as the string that was there before, if it is the same.
+func (t *texts) same(before string, data []byte, ok bool) (string, bool) {
+	if ok && before == string(data) {
 		return before, ok
 	}
-	return string(data), ok && utf8.Valid(data)
+	return t.of(data, ok)
 }
 
 // appendPacked appends packed numbers.
@@ -236,7 +259,10 @@ func appendPacked(to []uint64, data []byte, ok bool) ([]uint64, bool) {
 		to = make([]uint64, 0, n)
 	}
 	for ok && len(data) > 0 {
-		value, n := protowire.ConsumeVarint(data)
+		value, n := uint64(data[0]), 1
+		if value >= 0x80 {
+			value, n = protowire.ConsumeVarint(data)
+		}
 		if ok = n > 0; ok {
 			to, data = append(to, value), data[n:]
 		}
