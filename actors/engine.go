@@ -272,7 +272,7 @@ func (e *Engine) adopt(r *Rebuild, head persistence.Head) {
 	if e.doubtful && head.Position != e.head.Position {
 		e.doubtful = false // the log has moved on: what was in doubt is in it, or never will be
 	}
-	e.state, e.head, e.recent, e.unsaved = r.state, head, r.recent, r.events
+	e.state, e.head, e.recent, e.unsaved = r.state, head, r.remembered(), r.events
 }
 
 type snapshotError struct{ error }

@@ -18,7 +18,15 @@ type Rebuild struct {
 
 	state  any
 	recent recent
-	events int // since the snapshot
+	ids    []recordedID // since the snapshot; of many the last ones
+	lost   time.Time    // of the ids before those
+	events int          // since the snapshot
+}
+
+// A recordedID is a command's id, and when it was recorded.
+type recordedID struct {
+	id string
+	at time.Time
 }
 
 func (e *Engine) newRebuild() *Rebuild {
@@ -35,12 +43,18 @@ func (r *Rebuild) Begin(s *persistence.Snapshot) (err error) {
 		}
 	}()
 	defer recoverInto(&err, "loading the snapshot of", r.ref)
+	r.start(s)
+	r.state, err = (persistence.Loaded{Snapshot: s}).Start(r.def)
+	return err
+}
+
+// start forgets all but what a snapshot remembers.
+func (r *Rebuild) start(s *persistence.Snapshot) {
+	r.ids, r.lost, r.events = nil, time.Time{}, 0
 	r.recent.reset()
-	r.events = 0
-	if r.state, err = (persistence.Loaded{Snapshot: s}).Start(r.def); err == nil && s != nil {
+	if s != nil {
 		r.recent.restore(s.Recent, s.Head.Time)
 	}
-	return err
 }
 
 // Add implements [persistence.Rebuilder].
@@ -50,10 +64,34 @@ func (r *Rebuild) Add(c persistence.Commit) (err error) {
 		if r.state, err = persistence.Fold(r.def, r.state, ch.Events); err != nil {
 			return holdfast.Errorf(holdfast.CodeOf(err), "%s, commit at %s: %w", r.ref, c.Position, err)
 		}
-		r.recent.add(messages.IDFingerprint(ch.CommandId), time.Unix(0, ch.Time))
+		r.remember(recordedID{ch.CommandId, time.Unix(0, ch.Time)})
 		r.events += len(ch.Events)
 	}
 	return nil
+}
+
+// remember notes an id. Of a long history only the last ones are worth their fingerprints.
+func (r *Rebuild) remember(id recordedID) {
+	if window := r.recent.window(); len(r.ids) == 2*window {
+		r.lost = r.ids[window-1].at
+		r.ids = append(r.ids[:0], r.ids[window:]...)
+	}
+	r.ids = append(r.ids, id)
+}
+
+// remembered gives the ids that are remembered in the end.
+func (r *Rebuild) remembered() recent {
+	if more := len(r.ids) - r.recent.window(); more > 0 {
+		r.lost = r.ids[more-1].at
+		r.ids = r.ids[more:]
+	}
+	for _, id := range r.ids {
+		r.recent.add(messages.IDFingerprint(id.id), id.at)
+	}
+	if r.lost.After(r.recent.lost) {
+		r.recent.lost = r.lost
+	}
+	return r.recent
 }
 
 // read does what the effect says, but for the call.
