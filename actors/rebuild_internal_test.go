@@ -28,6 +28,10 @@ func TestRebuildRemembersTheLastIDs(t *testing.T) {
 				e.recent.add(1, time.Unix(1, 0))
 			}
 			r, want := e.newRebuild(), recent{size: size}
+			r.start(snapshot) // which comes to nothing
+			if err := r.Add(persistence.Commit{Commit: &messages.Commit{Changes: []*messages.Change{{CommandId: "forgotten"}}}}); err != nil {
+				t.Fatal(err)
+			}
 			r.start(from)
 			if from != nil {
 				want.restore(from.Recent, from.Head.Time)

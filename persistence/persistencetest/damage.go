@@ -166,13 +166,17 @@ func testAltered(t *testing.T, l *Log) {
 		// The altered one cannot be told from one that the next does not fit to.
 		wantCorrupt(t, l.Store, ref, holdfast.Position{}, append(right, next))
 	}
-	// In the end of a history that is longer than its last commit knows.
+	// At the end of a history that is longer than its last commit knows, and before it.
 	ref := holdfast.Ref{Type: "altered", ID: "long"}
 	h := addMany(t, l.Store, ref, persistence.Head{}, 100)
 	right := all(t, l.Store, ref)
 	c := seal(t, h, change("c-101", "altered"))
 	altered := bytes.Replace(c.Body, []byte("altered"), []byte("ALTERED"), 1)
-	wantCorrupt(t, l.Store, ref, l.Put(t, ref, altered), right)
+	c.Position = l.Put(t, ref, altered)
+	wantCorrupt(t, l.Store, ref, c.Position, right)
+	next := seal(t, c.Head(), change("c-102", "x"))
+	next.Position = l.Put(t, ref, next.Body)
+	wantCorrupt(t, l.Store, ref, holdfast.Position{}, append(right, next))
 }
 
 // testForeign puts a commit under another aggregate than that which it was made for.
