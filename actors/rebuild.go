@@ -10,8 +10,8 @@ import (
 )
 
 // A Rebuild makes the durable state of an aggregate of what is read of its log, while it is
-// read: a [persistence.Rebuilder]. It is of one load, and shares nothing with the engine, to which it comes
-// back with Loaded.
+// read: a [persistence.Rebuilder]. It is of one load, and shares nothing with the engine, to
+// which it comes back with Loaded.
 type Rebuild struct {
 	def holdfast.Definition
 	ref holdfast.Ref
@@ -34,8 +34,8 @@ func (e *Engine) newRebuild() *Rebuild {
 	return &Rebuild{def: e.def, ref: e.ref, recent: recent{size: e.settings.Window, base: total, total: total}}
 }
 
-// Begin implements [persistence.Rebuilder]. That a snapshot is of no use is a *snapshotError: the events are
-// there.
+// Begin implements [persistence.Rebuilder]. That a snapshot is of no use is a *snapshotError:
+// the events are there.
 func (r *Rebuild) Begin(s *persistence.Snapshot) (err error) {
 	defer func() {
 		if s != nil && err != nil {

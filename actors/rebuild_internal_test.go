@@ -16,7 +16,7 @@ import (
 // However long a history is, after a rebuild the ids are remembered as if each had come by itself.
 func TestRebuildRemembersTheLastIDs(t *testing.T) {
 	def := holdfast.Define("thing", holdfast.Evolve(func(s struct{}, _ *emptypb.Empty) struct{} { return s }))
-	const size, before = 32, 7 // ids that the engine remembered before
+	const size, before = 32, 100 // ids that the engine remembered before
 	snapshot := &persistence.Snapshot{Head: persistence.Head{Time: time.Unix(1, 0)}}
 	for i := range uint32(size) {
 		snapshot.Recent = append(snapshot.Recent, i)

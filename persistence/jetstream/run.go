@@ -96,7 +96,8 @@ func (r *run) take(ctx context.Context) ([]*nats.Msg, error) {
 	return x.came.parts, nil
 }
 
-// pass notes that n of the first span have been taken, and asks for the rest, which was too much at once.
+// pass notes that n of the first span have been taken, and asks for the rest, which was too much
+// at once.
 func (r *run) pass(ctx context.Context, n int) error {
 	x := &r.spans[0]
 	if n < x.n {

@@ -106,8 +106,8 @@ func (s *Store) before(ctx context.Context, a aggregate, c persistence.Commit, s
 	}
 }
 
-// dense reports whether all messages from the first at the subject to c, its last, are the aggregate's, and more
-// than c knows of.
+// dense reports whether all messages from the first at the subject to c, its last, are the
+// aggregate's, and more than c knows of.
 func (w *walk) dense(c persistence.Commit) bool {
 	return w.first != 0 && w.oldest < 0 && c.Position.Sequence()-w.first+1 == w.count
 }
@@ -172,7 +172,7 @@ func (w *walk) pick() (i, n int) {
 	for w.next < len(w.steps) && w.steps[w.next].asked {
 		w.next++
 	}
-	if i = w.next; i == len(w.steps) || w.counting && w.oldest < 0 { // for if it is dense, that would be in vain
+	if i = w.next; i == len(w.steps) || w.counting && w.oldest < 0 { // if it is dense, that is in vain
 		return i, 0
 	}
 	if !w.quick || w.steps[i].doubt {

@@ -17,6 +17,7 @@ type taker struct {
 	snapshot *persistence.Snapshot
 	commits  []persistence.Commit
 	most     int // refuses what comes beyond, if it is not 0
+	refused  int
 }
 
 var errFull = errors.New("no more is taken")
@@ -31,6 +32,7 @@ func (r *taker) Add(c persistence.Commit) error {
 		return errors.New("a commit comes before the beginning")
 	}
 	if r.most > 0 && len(r.commits) == r.most {
+		r.refused++
 		return errFull
 	}
 	c.Commit, c.Body = proto.CloneOf(c.Commit), bytes.Clone(c.Body)
@@ -77,8 +79,8 @@ func testReplay(t *testing.T, l *Log) {
 	want := all(t, l.Store, ref)
 	for _, most := range []int{1, 50, 99} {
 		got, _, err := replay(t, l.Store, ref, "", most)
-		if !errors.Is(err, errFull) {
-			t.Fatalf("refused after %d: error is %v", most, err)
+		if !errors.Is(err, errFull) || got.refused != 1 {
+			t.Fatalf("refused %d times after %d: error is %v", got.refused, most, err)
 		}
 		wantSame(t, got.commits, want[:most])
 	}
