@@ -63,15 +63,13 @@ type Engine struct {
 	corrupt  error
 
 	// What is durable.
-	state    any
+	state    any // while the log is being read, the *Rebuild that makes it
 	head     persistence.Head
 	recent   recent
 	unsaved  int // events since the last snapshot
 	noSnap   bool
 	finding  int // requests whose id is being looked up
 	doubtful bool
-	// What becomes durable state when the log has been read.
-	rebuild *Rebuild
 
 	queue []*Request
 	// What is on its way.
@@ -212,8 +210,9 @@ func (e *Engine) Abandon() {
 
 // load has the log read.
 func (e *Engine) load(ignored error) {
-	e.rebuild = e.newRebuild()
-	e.do(Load{Snapshot: !e.noSnap, Ignored: ignored, To: e.rebuild})
+	r := e.newRebuild()
+	e.state = r
+	e.do(Load{Snapshot: !e.noSnap, Ignored: ignored, To: r})
 }
 
 // Loaded tells what was read of the log, by the last Load, beside what its Rebuild took.
@@ -224,8 +223,8 @@ func (e *Engine) Loaded(l persistence.Loaded, err error) {
 	if err == nil && l.Head.Position.Before(e.head.Position) {
 		err = behind(e.ref, e.head) // from there, what is in doubt would seem settled
 	}
-	r := e.rebuild
-	e.rebuild = nil
+	r, _ := e.state.(*Rebuild)
+	e.state = nil
 	switch {
 	case err == nil:
 		e.adopt(r, l.Head)
