@@ -119,7 +119,7 @@ func (a *aggregate) perform(ctx actor.Context, effect Effect) {
 		h.store.Append(a.ref(), f.After, f.Changes, a.answered)
 	case Load:
 		a.ignored(f.Ignored)
-		h.background(func(ctx context.Context) any { return a.load(ctx, f.Snapshot) }, a.hear)
+		h.background(func(ctx context.Context) any { return a.load(ctx, f) }, a.hear)
 	case Find:
 		h.background(func(ctx context.Context) any {
 			first, err := find(ctx, h.store, f, Window)
@@ -162,12 +162,8 @@ func (a *aggregate) bounced(message any) {
 	}
 }
 
-func (a *aggregate) load(ctx context.Context, snapshot bool) *loaded {
-	fingerprint := ""
-	if snapshot {
-		fingerprint = a.engine.def.Fingerprint()
-	}
-	l, err := a.host.store.Load(ctx, a.ref(), fingerprint)
+func (a *aggregate) load(ctx context.Context, f Load) *loaded {
+	l, err := f.read(ctx, a.host.store)
 	a.ignored(l.Ignored)
 	if ctx.Err() != nil && err != nil && !errors.Is(err, holdfast.ErrCorrupt) {
 		err = holdfast.Errorf(holdfast.CodeUnavailable, "the log was not read in time: %w", err)

@@ -54,7 +54,7 @@ func (d *Driver) run(e *Engine) (answered bool) {
 			case *Append:
 				d.Store.Append(e.ref, f.After, f.Changes, e.Appended)
 			case Load:
-				e.Loaded(d.load(e, f.Snapshot))
+				e.Loaded(f.read(context.Background(), d.Store))
 			case Find:
 				first, err := find(context.Background(), d.Store, f, cmp.Or(d.Window, Window))
 				e.Found(f.Request, first, err)
@@ -66,13 +66,6 @@ func (d *Driver) run(e *Engine) (answered bool) {
 		}
 	}
 	return answered
-}
-
-func (d *Driver) load(e *Engine, snapshot bool) (persistence.Loaded, error) {
-	if !snapshot {
-		return d.Store.Load(context.Background(), e.ref, "")
-	}
-	return d.Store.Load(context.Background(), e.ref, e.def.Fingerprint())
 }
 
 // save keeps a snapshot. One that cannot be kept is no loss.

@@ -16,12 +16,14 @@ type (
 	Reply struct{ *Request }
 	// Pass: ask the aggregate's next activation. The request was certainly not executed.
 	Pass struct{ *Request }
-	// Load: read the log, and call Loaded.
+	// Load: have To take what the log has, and call Loaded.
 	Load struct {
 		// Snapshot: one may be used.
 		Snapshot bool
 		// Ignored is why the one that was read may not, if there was one.
 		Ignored error
+		// To is the engine's again with Loaded.
+		To *Rebuild
 	}
 	// Append: append to the log, and call Appended.
 	Append struct {

@@ -2,12 +2,10 @@ package actors
 
 import (
 	"errors"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/holdfast-run/holdfast"
-	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence"
 )
 
@@ -65,7 +63,7 @@ type Engine struct {
 	corrupt  error
 
 	// What is durable.
-	state    any
+	state    any // while the log is being read, the *Rebuild that makes it
 	head     persistence.Head
 	recent   recent
 	unsaved  int // events since the last snapshot
@@ -151,7 +149,7 @@ func (e *Engine) proceed() {
 	case phaseNew:
 		if len(e.queue) > 0 && !e.ending() {
 			e.phase = phaseLoading
-			e.do(Load{Snapshot: !e.noSnap})
+			e.load(nil)
 		}
 	case phaseReady:
 		for e.phase == phaseReady && len(e.queue) > 0 && !e.ending() {
@@ -229,7 +227,14 @@ func (e *Engine) Abandon() {
 	e.stop()
 }
 
-// Loaded tells what was read of the log.
+// load has the log read.
+func (e *Engine) load(ignored error) {
+	r := e.newRebuild()
+	e.state = r
+	e.do(Load{Snapshot: !e.noSnap, Ignored: ignored, To: r})
+}
+
+// Loaded tells what was read of the log, by the last Load, beside what its Rebuild took.
 func (e *Engine) Loaded(l persistence.Loaded, err error) {
 	if e.phase != phaseLoading {
 		return
@@ -237,18 +242,18 @@ func (e *Engine) Loaded(l persistence.Loaded, err error) {
 	if err == nil && l.Head.Position.Before(e.head.Position) {
 		err = behind(e.ref, e.head) // from there, what is in doubt would seem settled
 	}
-	if err == nil {
-		err = e.rebuild(l)
-	}
+	r, _ := e.state.(*Rebuild)
+	e.state = nil
 	switch {
 	case err == nil:
+		e.adopt(r, l.Head)
 		e.phase = phaseReady
 		if e.due(e.state, e.unsaved) {
 			e.save()
 		}
 	case isSnapshotError(err):
 		e.noSnap = true
-		e.do(Load{Ignored: err})
+		e.load(err)
 		return
 	case errors.Is(err, holdfast.ErrCorrupt):
 		e.phase, e.corrupt = phaseCorrupt, err
@@ -280,44 +285,12 @@ func (e *Engine) failAll(err error) {
 	e.queue = nil
 }
 
-// rebuild makes the durable state of what was read.
-func (e *Engine) rebuild(l persistence.Loaded) (err error) {
-	defer recoverInto(&err, "rebuilding", e.ref)
-	e.recent.reset()
-	e.unsaved = 0
-	state, err := e.start(l)
-	if err != nil {
-		return err
-	}
-	if l.Snapshot != nil {
-		e.recent.restore(l.Snapshot.Recent, l.Snapshot.Head.Time)
-	}
-	for _, c := range l.Commits {
-		for _, ch := range c.Changes {
-			if state, err = persistence.Fold(e.def, state, ch.Events); err != nil {
-				return holdfast.Errorf(holdfast.CodeOf(err), "%s, commit at %s: %w", e.ref, c.Position, err)
-			}
-			e.recent.add(messages.IDFingerprint(ch.CommandId), time.Unix(0, ch.Time))
-			e.unsaved += len(ch.Events)
-		}
-	}
-	if e.doubtful && l.Head.Position != e.head.Position {
+// adopt takes what was made of the log for the durable state.
+func (e *Engine) adopt(r *Rebuild, head persistence.Head) {
+	if e.doubtful && head.Position != e.head.Position {
 		e.doubtful = false // the log has moved on: what was in doubt is in it, or never will be
 	}
-	e.state, e.head = state, l.Head
-	return nil
-}
-
-// start gives the state to start from. That a snapshot is of no use is a *snapshotError:
-// the events are there.
-func (e *Engine) start(l persistence.Loaded) (state any, err error) {
-	defer func() {
-		if l.Snapshot != nil && err != nil {
-			err = &snapshotError{err}
-		}
-	}()
-	defer recoverInto(&err, "loading the snapshot of", e.ref)
-	return l.Start(e.def)
+	e.state, e.head, e.recent, e.unsaved = r.state, head, r.remembered(), r.events
 }
 
 type snapshotError struct{ error }

@@ -71,9 +71,9 @@ type stage struct {
 	last     *actors.Append // the one before
 	finds    []actors.Find
 	passed   []*actors.Request
-	snapshot bool // the last load may use one
-	brief    bool // nothing but answers is to come of the append
-	briefly  bool // that was so once
+	load     actors.Load // the last one
+	brief    bool        // nothing but answers is to come of the append
+	briefly  bool        // that was so once
 	lag      int
 	out      bytes.Buffer
 }
@@ -223,12 +223,7 @@ func (s *stage) loaded(args []string) {
 		s.engine.Loaded(persistence.Loaded{}, failure(args[0]))
 		return
 	}
-	fingerprint := ""
-	if s.snapshot {
-		fingerprint = ledgerType.Fingerprint()
-	}
-	l, err := s.log().Load(context.Background(), s.ref, fingerprint)
-	s.engine.Loaded(l, err)
+	s.engine.Loaded(actors.ReadForTest(s.load, context.Background(), s.log()))
 }
 
 // appended performs the append, or not, and tells the engine the truth, or not.
@@ -253,9 +248,9 @@ func (s *stage) appended(args []string) {
 func (s *stage) elsewhere(r *actors.Request) {
 	other := actors.NewEngine(ledgerType, s.ref, s.settings)
 	other.Ask(r)
-	other.Each(func(actors.Effect) {})
-	l, err := s.store.Load(context.Background(), s.ref, "")
-	other.Loaded(l, err)
+	var load actors.Load
+	other.Each(func(e actors.Effect) { load, _ = e.(actors.Load) })
+	other.Loaded(actors.ReadForTest(load, context.Background(), s.store))
 	other.Each(func(e actors.Effect) {
 		if a, ok := e.(*actors.Append); ok {
 			s.store.Append(s.ref, a.After, a.Changes, func(_ persistence.Head, err error) {
@@ -285,7 +280,7 @@ func (s *stage) show(e actors.Effect) {
 		s.passed = append(s.passed, f.Request)
 		fmt.Fprintf(&s.out, "pass %s\n", s.names[f.Request])
 	case actors.Load:
-		s.snapshot = f.Snapshot
+		s.load = f
 		fmt.Fprintf(&s.out, "load%s\n", map[bool]string{false: " without snapshot"}[f.Snapshot])
 		if f.Ignored != nil {
 			fmt.Fprintf(&s.out, "ignored: %v\n", f.Ignored)

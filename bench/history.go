@@ -105,23 +105,13 @@ func (h *history) tallies() map[string]tally {
 // restore loads an account as an activation does, folds it, and finds it to be as it was
 // written. Without a fingerprint it starts from nothing.
 func (h *history) restore(ctx context.Context, id, fingerprint string) error {
-	l, err := h.store.Load(ctx, account(id), fingerprint)
+	r := &persistence.Rebuilt{Def: bank.Account}
+	l, err := persistence.Replay(ctx, h.store, account(id), fingerprint, r)
 	if err != nil {
 		return err
-	}
-	state, err := l.Start(bank.Account)
-	if err != nil {
-		return err
-	}
-	for _, c := range l.Commits {
-		for _, ch := range c.Changes {
-			if state, err = persistence.Fold(bank.Account, state, ch.Events); err != nil {
-				return err
-			}
-		}
 	}
 	want := h.tally(id)
-	if a, ok := bank.Account.Save(state).(*bankpb.Account); !ok || a.Balance != want.balance || int64(l.Head.Version) != want.events || (l.Snapshot != nil) != (fingerprint != "") {
+	if a, ok := bank.Account.Save(r.State).(*bankpb.Account); !ok || a.Balance != want.balance || int64(l.Head.Version) != want.events || (l.Snapshot != nil) != (fingerprint != "") {
 		return fmt.Errorf("loading %s: got version %d and %v, want version %d and a balance of %d", id, l.Head.Version, a, want.events, want.balance)
 	}
 	return nil

@@ -75,15 +75,23 @@ func (c *Commit) Seal(prev Digest) ([]byte, Digest, error) {
 }
 
 // OpenCommit decodes a commit and checks all that can be checked of it alone. The
-// error says what is wrong with it.
-func OpenCommit(body []byte) (*Commit, error) {
+// error says what is wrong with it. The bytes in the commit are those of body: neither is
+// written to.
+func OpenCommit(body []byte) (*Commit, error) { return new(Decoder).Open(body) }
+
+// Open is [OpenCommit]. The commit, and all that is in it but for its strings, is the decoder's
+// again when Open is called again.
+func (d *Decoder) Open(body []byte) (*Commit, error) {
 	_, seal, err := content(body)
 	if err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
-	c := new(Commit)
-	if err := proto.Unmarshal(body, c); err != nil {
-		return nil, fmt.Errorf("commit: decode: %w", err)
+	c, ok := d.decode(body)
+	if !ok {
+		c = new(Commit)
+		if err := proto.Unmarshal(body, c); err != nil {
+			return nil, fmt.Errorf("commit: decode: %w", err)
+		}
 	}
 	if !bytes.Equal(c.Digest, seal[:]) {
 		return nil, fmt.Errorf("commit: %w", errSeal)

@@ -142,7 +142,12 @@ func Corrupt(ref holdfast.Ref, err error) error {
 
 // Open reads a commit that stands at position. The error is ErrCorrupt.
 func Open(position holdfast.Position, body []byte) (Commit, error) {
-	c, err := messages.OpenCommit(body)
+	return OpenWith(new(messages.Decoder), position, body)
+}
+
+// OpenWith reads a commit by a decoder, to which it belongs again with the next one.
+func OpenWith(d *messages.Decoder, position holdfast.Position, body []byte) (Commit, error) {
+	c, err := d.Open(body)
 	if err != nil {
 		return Commit{}, holdfast.Errorf(holdfast.CodeCorrupt, "commit at %s: %w", position, err)
 	}
@@ -167,17 +172,25 @@ func (c Commit) Head() Head {
 
 func unixTime(nanoseconds int64) time.Time { return time.Unix(0, nanoseconds).UTC() }
 
+// Next is Follow of a commit after which others come: the head that it gives has no Before.
+func (h Head) Next(c Commit) (Head, error) {
+	if err := h.check(c); err != nil {
+		return h, err
+	}
+	return Head{Version: holdfast.Version(c.LastVersion), Position: c.Position, Time: unixTime(c.Time), Digest: messages.Digest(c.Digest)}, nil
+}
+
 // FollowAll checks a run of commits, oldest first, that follows h, and gives the head
 // after the last.
 func (h Head) FollowAll(commits []Commit) (Head, error) {
 	for i, c := range commits {
-		if err := h.check(c); err != nil {
+		var err error
+		if h, err = h.Next(c); err != nil {
 			return h, err
 		}
 		if i == len(commits)-1 {
 			return c.Head(), nil
 		}
-		h = Head{Version: holdfast.Version(c.LastVersion), Position: c.Position, Time: unixTime(c.Time), Digest: messages.Digest(c.Digest)}
 	}
 	return h, nil
 }

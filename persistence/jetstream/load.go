@@ -7,11 +7,47 @@ import (
 	"slices"
 
 	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence"
 )
 
 // Load implements [persistence.Reader].
 func (s *Store) Load(ctx context.Context, ref holdfast.Ref, fingerprint string) (persistence.Loaded, error) {
+	var all collected
+	l, err := s.load(ctx, ref, fingerprint, loading{to: &all})
+	l.Commits = all.commits
+	if err != nil {
+		return persistence.Loaded{}, err
+	}
+	return l, nil
+}
+
+// Replay implements [persistence.Replayer].
+func (s *Store) Replay(ctx context.Context, ref holdfast.Ref, fingerprint string, to persistence.Rebuilder) (persistence.Loaded, error) {
+	return s.load(ctx, ref, fingerprint, loading{to: to, again: new(messages.Decoder)})
+}
+
+// A loading is to whom a load goes.
+type loading struct {
+	to persistence.Rebuilder
+	// again, when set, reads one commit after the other: none is kept.
+	again *messages.Decoder
+}
+
+// collected keeps what is read.
+type collected struct{ commits []persistence.Commit }
+
+func (c *collected) Begin(*persistence.Snapshot) error {
+	c.commits = nil
+	return nil
+}
+
+func (c *collected) Add(next persistence.Commit) error {
+	c.commits = append(c.commits, next)
+	return nil
+}
+
+func (s *Store) load(ctx context.Context, ref holdfast.Ref, fingerprint string, to loading) (persistence.Loaded, error) {
 	a, err := s.aggregate(ref)
 	if err != nil {
 		return persistence.Loaded{}, err
@@ -29,9 +65,9 @@ func (s *Store) Load(ctx context.Context, ref holdfast.Ref, fingerprint string) 
 		if e.snapshot != nil {
 			l.Ignored = fmt.Errorf("snapshot: it is of version %d, but the log has nothing", e.snapshot.Head.Version)
 		}
-		return l, nil
+		return l, to.to.Begin(nil)
 	}
-	return s.connect(ctx, a, e, false)
+	return s.connect(ctx, a, e, to, false)
 }
 
 // ends are the newest snapshot and the last commit of an aggregate.
@@ -98,44 +134,88 @@ func openSnapshot(a aggregate, fingerprint string, got answer) (*persistence.Sna
 // connect reads what lies between the snapshot and the last commit. A snapshot that the
 // chain does not lead to is ignored. What was read quickly and does not fit is read once more,
 // carefully, which tells what is wrong.
-func (s *Store) connect(ctx context.Context, a aggregate, e ends, careful bool) (persistence.Loaded, error) {
+func (s *Store) connect(ctx context.Context, a aggregate, e ends, to loading, careful bool) (persistence.Loaded, error) {
 	l := persistence.Loaded{Ignored: e.ignored}
-	newest := []persistence.Commit{e.last}
 	if snap := e.snapshot; snap != nil {
 		since, err := s.before(ctx, a, e.last, snap.Head.Position.Sequence(), careful)
 		if err != nil {
 			return persistence.Loaded{}, err
 		}
-		l.Commits = oldestFirst(newest, since.commits)
 		if snap.Head.Equal(e.last.Head()) {
-			l.Snapshot, l.Commits, l.Head = snap, nil, e.last.Head()
-			return l, nil
+			l.Head = e.last.Head()
+		} else {
+			l.Commits = oldestFirst(e.last, since.commits)
+			l.Head, err = snap.Head.FollowAll(l.Commits)
 		}
-		if l.Head, err = snap.Head.FollowAll(l.Commits); err == nil {
+		if err == nil {
 			l.Snapshot = snap
-			return l, nil
+			return to.give(l)
 		}
-		l.Ignored = fmt.Errorf("snapshot: version %d at %s is not in the log: %w", snap.Head.Version, snap.Head.Position, err)
-		newest = append(newest, since.commits...)
+		e.snapshot, e.ignored = nil, fmt.Errorf("snapshot: version %d at %s is not in the log: %w", snap.Head.Version, snap.Head.Position, err)
+		return s.connect(ctx, a, e, to, careful)
 	}
-	rest, err := s.before(ctx, a, newest[len(newest)-1], 0, careful)
+	all, err := s.before(ctx, a, e.last, 0, careful)
 	if err != nil {
 		return persistence.Loaded{}, err
 	}
-	l.Commits = oldestFirst(newest, rest.commits)
+	if all.dense(e.last) {
+		return s.through(ctx, a, e, to, all.first)
+	}
+	l.Commits = oldestFirst(e.last, all.commits)
 	l.Head, err = a.first().FollowAll(l.Commits)
-	if rest.quick && (err != nil || rest.count != uint64(len(l.Commits))) {
-		return s.connect(ctx, a, e, true)
+	if all.quick && (err != nil || all.count != uint64(len(l.Commits))) {
+		return s.connect(ctx, a, e, to, true)
 	}
 	if err != nil {
 		return persistence.Loaded{}, a.corrupt(err)
 	}
-	return l, nil
+	return to.give(l)
 }
 
-func oldestFirst(newest, rest []persistence.Commit) []persistence.Commit {
-	all := make([]persistence.Commit, 0, len(newest)+len(rest))
-	all = append(append(all, newest...), rest...)
+// give gives what was loaded to whom it is for.
+func (to loading) give(l persistence.Loaded) (persistence.Loaded, error) {
+	err := l.Replay(to.to)
+	l.Commits = nil
+	return l, err
+}
+
+// through reads a history that lies in the log without a gap, from its first commit on: each is
+// handed over as soon as it is there and the chain holds up to it.
+func (s *Store) through(ctx context.Context, a aggregate, e ends, to loading, first uint64) (persistence.Loaded, error) {
+	if err := to.to.Begin(nil); err != nil {
+		return persistence.Loaded{}, err
+	}
+	h := a.first()
+	fits, err := s.run(ctx, a, first, e.last.Position.Sequence(), func(seq uint64, body []byte) (bool, error) {
+		d := to.again
+		if d == nil {
+			d = new(messages.Decoder)
+		}
+		c, err := persistence.OpenWith(d, holdfast.NewPosition(a.partition.number, seq), body)
+		if err == nil {
+			h, err = h.Next(c)
+		}
+		if err != nil {
+			return false, nil // which is told by whoever reads carefully
+		}
+		return true, to.to.Add(c)
+	})
+	if err != nil {
+		return persistence.Loaded{}, err
+	}
+	l := persistence.Loaded{Ignored: e.ignored}
+	if fits {
+		l.Head, err = h.Follow(e.last)
+	}
+	if !fits || err != nil {
+		return s.connect(ctx, a, e, to, true)
+	}
+	return l, to.to.Add(e.last)
+}
+
+func oldestFirst(last persistence.Commit, rest []persistence.Commit) []persistence.Commit {
+	all := make([]persistence.Commit, 0, 1+len(rest))
+	all = append(append(all, last), rest...)
 	slices.Reverse(all)
 	return all
 }

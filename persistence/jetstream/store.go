@@ -41,6 +41,7 @@ type Store struct {
 
 var (
 	_ persistence.Store    = (*Store)(nil)
+	_ persistence.Replayer = (*Store)(nil)
 	_ persistence.Scanner  = (*Store)(nil)
 	_ persistence.Follower = (*Store)(nil)
 )

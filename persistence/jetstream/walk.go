@@ -42,9 +42,11 @@ type walk struct {
 	a     aggregate
 	stop  uint64 // sequences above it are read
 
-	quick  bool
-	count  uint64 // how many messages stand at the subject, if it is quick
-	oldest int    // the step that is the first commit, if it is known
+	quick    bool
+	counting bool   // nobody has said yet how many messages stand at the subject
+	count    uint64 // how many do, if it is quick
+	first    uint64 // where the first of them stands
+	oldest   int    // the step that is the first commit, if it is known
 
 	steps   []step               // newest first
 	commits []persistence.Commit // beside steps; without a Commit until it is read
@@ -64,7 +66,8 @@ type step struct {
 }
 
 // before reads the commits before c whose sequences are above stop, newest first. A quick one
-// is complete when it has counted as many commits as there are up to c.
+// is complete when it has counted as many commits as there are up to c, or if it is dense, when
+// they have been read otherwise.
 func (s *Store) before(ctx context.Context, a aggregate, c persistence.Commit, stop uint64, careful bool) (*walk, error) {
 	w := &walk{store: s, a: a, stop: stop}
 	w.extend(c)
@@ -94,10 +97,19 @@ func (s *Store) before(ctx context.Context, a aggregate, c persistence.Commit, s
 			if err := w.take(ctx, got); err != nil {
 				return nil, err
 			}
+			if w.dense(c) {
+				return w, nil
+			}
 		case <-ctx.Done():
 			return nil, a.unavailable("read", context.Cause(ctx))
 		}
 	}
+}
+
+// dense reports whether all messages from the first at the subject to c, its last, are the
+// aggregate's, and more than c knows of.
+func (w *walk) dense(c persistence.Commit) bool {
+	return w.first != 0 && w.oldest < 0 && c.Position.Sequence()-w.first+1 == w.count
 }
 
 // extend notes what c, the oldest known commit, knows of those before it.
@@ -125,6 +137,7 @@ func (w *walk) askFirst(ctx context.Context) error {
 		return w.a.unavailable("read", err)
 	}
 	w.pending++
+	w.counting = true
 	if w.oldest = -1; !w.further {
 		w.oldest = len(w.steps) - 1
 		w.steps[w.oldest].asked = true
@@ -159,7 +172,7 @@ func (w *walk) pick() (i, n int) {
 	for w.next < len(w.steps) && w.steps[w.next].asked {
 		w.next++
 	}
-	if i = w.next; i == len(w.steps) {
+	if i = w.next; i == len(w.steps) || w.counting && w.oldest < 0 { // if it is dense, that is in vain
 		return i, 0
 	}
 	if !w.quick || w.steps[i].doubt {
@@ -213,9 +226,11 @@ func (w *walk) takeFirst(got answer) error {
 	if got.err != nil {
 		return w.a.unavailable("read", got.err)
 	}
+	w.counting = false
 	seq := uint64(0)
 	if len(got.parts) == 1 {
 		seq = number(got.parts[0], "Nats-Sequence")
+		w.first = seq
 		w.count = number(got.parts[0], "Nats-Num-Pending") + 1
 		w.grow(int(min(w.count, maxGrown)) - len(w.steps))
 	}

@@ -52,7 +52,8 @@ func TestLoadAsksForManyAtOnce(t *testing.T) {
 		heads[apart], heads[other] = mustAppend(t, store, apart, heads[apart]), mustAppend(t, store, other, heads[other])
 	}
 	asked := requests(t, s, cfg.Context)
-	for ref, most := range map[holdfast.Ref]int{side: 1 + 2*(500/33+1), apart: 1 + 99} {
+	// Until it is known how many there are, a few may be asked for one by one.
+	for ref, most := range map[holdfast.Ref]int{side: 1 + 2 + 7, apart: 1 + 99} {
 		for len(asked) > 0 {
 			<-asked
 		}
@@ -84,9 +85,13 @@ func TestLoadOfWhatIsTooMuchAtOnce(t *testing.T) {
 		})
 		h = <-answers
 	}
+	asked := requests(t, s, "large")
 	l, err := store.Load(t.Context(), ref, "")
 	if err != nil || !l.Head.Equal(h) || len(l.Commits) != 60 {
 		t.Fatalf("%d commits up to version %d, %v", len(l.Commits), l.Head.Version, err)
+	}
+	if n := len(asked); n > 12 {
+		t.Errorf("%d requests for 60 commits of which a tenth fits into an answer", n)
 	}
 	for i, c := range l.Commits {
 		if got := c.Changes[0].Events[0].Data[0]; got != byte(i) {
@@ -116,5 +121,30 @@ func TestByteFlippedSideBySide(t *testing.T) {
 	for ref, c := range damaged {
 		_, err := store.Load(t.Context(), ref, "")
 		wantCorruptAt(t, err, ref, c, false)
+		var got counted
+		_, err = store.Replay(t.Context(), ref, "", &got)
+		wantCorruptAt(t, err, ref, c, false)
+		if got.version >= c.FirstVersion {
+			t.Errorf("%s: version %d is handed over, and %d is damaged", ref, got.version, c.FirstVersion)
+		}
 	}
+}
+
+// counted counts what is handed over.
+type counted struct {
+	begun, commits int
+	version        uint64 // the last one
+}
+
+func (c *counted) Begin(*persistence.Snapshot) error {
+	*c = counted{begun: c.begun + 1}
+	return nil
+}
+
+func (c *counted) Add(next persistence.Commit) error {
+	if next.FirstVersion != c.version+1 {
+		return fmt.Errorf("version %d comes after %d", next.FirstVersion, c.version)
+	}
+	c.commits, c.version = c.commits+1, next.LastVersion
+	return nil
 }

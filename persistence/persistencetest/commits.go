@@ -122,6 +122,7 @@ func load(t testing.TB, s persistence.Store, ref holdfast.Ref, fingerprint strin
 	if err != nil {
 		t.Fatalf("load %s: %v", ref, err)
 	}
+	wantReplayed(t, s, ref, fingerprint, l)
 	return l
 }
 

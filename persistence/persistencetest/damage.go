@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,6 +46,11 @@ func wantCorrupt(t testing.TB, s persistence.Store, ref holdfast.Ref, at holdfas
 	if len(l.Commits) > 0 || l.Snapshot != nil {
 		t.Fatalf("%s: load gives %d commits beside the error", ref, len(l.Commits))
 	}
+	got, _, err := replay(t, s, ref, "", 0)
+	check(err)
+	for _, c := range got.commits {
+		wantRight(t, "a replay", c, right)
+	}
 	check(patiently(func() error { return backwards(t, s, ref, right) }))
 }
 
@@ -59,15 +65,17 @@ func backwards(t testing.TB, s persistence.Store, ref holdfast.Ref, right []pers
 		if failed = err; failed != nil {
 			continue
 		}
-		known := false
-		for _, r := range right {
-			known = known || c.Position == r.Position && bytes.Equal(c.Body, r.Body)
-		}
-		if !known {
-			t.Fatalf("%s: backwards yields %v at %s, which was never appended", ref, c.Commit, c.Position)
-		}
+		wantRight(t, "backwards", c, right)
 	}
 	return failed
+}
+
+// wantRight checks that what was read of a damaged log was appended to it.
+func wantRight(t testing.TB, by string, c persistence.Commit, right []persistence.Commit) {
+	t.Helper()
+	if !slices.ContainsFunc(right, func(r persistence.Commit) bool { return c.Position == r.Position && bytes.Equal(c.Body, r.Body) }) {
+		t.Fatalf("%s yields %v at %s, which was never appended", by, c.Commit, c.Position)
+	}
 }
 
 // neighbour gives another aggregate in the same partition.
@@ -158,6 +166,17 @@ func testAltered(t *testing.T, l *Log) {
 		// The altered one cannot be told from one that the next does not fit to.
 		wantCorrupt(t, l.Store, ref, holdfast.Position{}, append(right, next))
 	}
+	// At the end of a history that is longer than its last commit knows, and before it.
+	ref := holdfast.Ref{Type: "altered", ID: "long"}
+	h := addMany(t, l.Store, ref, persistence.Head{}, 100)
+	right := all(t, l.Store, ref)
+	c := seal(t, h, change("c-101", "altered"))
+	altered := bytes.Replace(c.Body, []byte("altered"), []byte("ALTERED"), 1)
+	c.Position = l.Put(t, ref, altered)
+	wantCorrupt(t, l.Store, ref, c.Position, right)
+	next := seal(t, c.Head(), change("c-102", "x"))
+	next.Position = l.Put(t, ref, next.Body)
+	wantCorrupt(t, l.Store, ref, holdfast.Position{}, append(right, next))
 }
 
 // testForeign puts a commit under another aggregate than that which it was made for.

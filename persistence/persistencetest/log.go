@@ -91,6 +91,7 @@ var tests = []struct {
 	{"ended context", always, testContext},
 	{"many commits", always, testMany},
 	{"backwards", always, testBackwards},
+	{"replay", always, testReplay},
 	{"gap", always, testGap},
 	{"loop", always, testLoop},
 	{"altered byte", always, testAltered},
