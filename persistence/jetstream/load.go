@@ -53,7 +53,7 @@ func (s *Store) load(ctx context.Context, ref holdfast.Ref, fingerprint string, 
 		return persistence.Loaded{}, err
 	}
 	if a.partition.newcomers.has(ctx, a, fingerprint) {
-		return persistence.Loaded{Head: a.first()}, nil
+		return persistence.Loaded{Head: a.first()}, to.to.Begin(nil)
 	}
 	e, err := s.ends(ctx, a, fingerprint)
 	if err != nil {
