@@ -28,12 +28,17 @@ type crowd struct {
 	asked  int
 	append *Append
 	told   int // replies since the last append
+
+	rebuild *Rebuild
 }
 
 func newCrowd(t *testing.T) *crowd {
 	ref := holdfast.Ref{Type: "counter", ID: "a"}
 	c := &crowd{t: t, engine: NewEngine(counters, ref, &Settings{Queue: 1024, Limit: 1 << 20})}
 	c.ask(1)
+	if err := c.rebuild.Begin(nil); err != nil {
+		t.Fatal(err)
+	}
 	c.engine.Loaded(persistence.Loaded{}, nil)
 	c.carryOut()
 	return c
@@ -59,6 +64,8 @@ func (c *crowd) carryOut() {
 			}
 		case *Append:
 			c.append = e
+		case Load:
+			c.rebuild = e.To
 		}
 	})
 }
