@@ -87,7 +87,7 @@ func (d *Decoder) decode(body []byte) (*Commit, bool) {
 		case commitTime:
 			c.Time = int64(value)
 		case commitChange:
-			ok = ok && d.add(c).decode(data, d.texts)
+			ok = ok && another(&c.Changes, newChange).decode(data, d.texts)
 		case commitDigest:
 			c.Digest = data
 		default:
@@ -108,18 +108,22 @@ func (r *changeRoom) ready() *Change {
 	return &r.change
 }
 
-// add adds a change to the commit: one that it had in another life, if there is one.
-func (d *Decoder) add(c *Commit) *Change {
-	if n := len(c.Changes); n < cap(c.Changes) {
-		if old := c.Changes[:n+1][n]; old != nil {
-			c.Changes = c.Changes[:n+1]
+// another adds one to a list: one that stood there in another life, if there is one.
+func another[T any](list *[]*T, fresh func() *T) *T {
+	if n := len(*list); n < cap(*list) {
+		if old := (*list)[:n+1][n]; old != nil {
+			*list = (*list)[:n+1]
 			return old
 		}
 	}
-	ch := new(changeRoom).ready()
-	c.Changes = append(c.Changes, ch)
-	return ch
+	x := fresh()
+	*list = append(*list, x)
+	return x
 }
+
+func newChange() *Change { return new(changeRoom).ready() }
+
+func newEvent() *Event { return new(Event) }
 
 func (ch *Change) decode(b []byte, texts *texts) bool {
 	command := ch.Command
@@ -143,7 +147,7 @@ func (ch *Change) decode(b []byte, texts *texts) bool {
 		case changeTime:
 			ch.Time = int64(value)
 		case changeEvent:
-			ok = ok && ch.add().decode(data, texts)
+			ok = ok && another(&ch.Events, newEvent).decode(data, texts)
 		default:
 			ok = false
 		}
@@ -153,19 +157,6 @@ func (ch *Change) decode(b []byte, texts *texts) bool {
 		b = b[n:]
 	}
 	return true
-}
-
-// add adds an event to the change, like that of a change to a commit.
-func (ch *Change) add() *Event {
-	if n := len(ch.Events); n < cap(ch.Events) {
-		if old := ch.Events[:n+1][n]; old != nil {
-			ch.Events = ch.Events[:n+1]
-			return old
-		}
-	}
-	e := new(Event)
-	ch.Events = append(ch.Events, e)
-	return e
 }
 
 func (e *Event) decode(b []byte, texts *texts) bool {
