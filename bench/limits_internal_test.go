@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -11,19 +12,22 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/holdfast-run/holdfast/bench/report"
+	"github.com/holdfast-run/holdfast/examples/bank/bankpb"
 	"github.com/holdfast-run/holdfast/messages"
 	"github.com/holdfast-run/holdfast/persistence"
 )
 
 // BenchmarkLimits tells where the way from the raw engine to a command is spent, by what callers reach
 // who do less, each beside the same raw publisher: those that wait for what they publish themselves, and
-// those that append commits to the store, without aggregates.
+// those that append commits to the store, without aggregates. Of what is read: those that have to find out
+// where it is, and know how much of it there is, but do nothing with it.
 //
 //	go test ./bench -run '^$' -bench 'Limits/many/relaxed' -benchtime 5x
 func BenchmarkLimits(b *testing.B) {
-	for _, name := range []string{"one-caller", "many", "flood", "create"} {
+	for _, name := range []string{"one-caller", "many", "flood", "create", "ten", "load", "return"} {
 		found, _ := find([]string{name})
 		for _, m := range modes {
 			b.Run(name+"/"+m.name, func(b *testing.B) { benchmarkLimits(b, m, found[0]) })
@@ -47,8 +51,11 @@ func benchmarkLimits(b *testing.B, m mode, k kind) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, less := range append(lesser(s, w), part{name: "commands", ours: parts[0].ours}) {
-		less.raw = parts[0].raw
+	callers, err := lesser(s, w, parts)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, less := range callers {
 		rounds, err := runRounds(ctx, o, less.name, time.Second, less)
 		if err != nil {
 			b.Fatal(err)
@@ -59,25 +66,57 @@ func benchmarkLimits(b *testing.B, m mode, k kind) {
 	}
 }
 
-// lesser are the callers who do less than send commands.
-func lesser(s *stage, w workload) []part {
-	of := func(p *plain, n int, pick picker[string], subject func(string) *subject) []part {
-		return []part{
-			{name: "waiting", ours: p.waiting(p.conns[0], n, subjects(pick, subject))},
-			{name: "appending", ours: s.appending(n, pick)},
-		}
+// lesser are the callers who do less than send commands, and those who do.
+func lesser(s *stage, w workload, parts []part) ([]part, error) {
+	one := func(name string) (*messages.Change, error) { return newHistory(s).change(name) }
+	appended := s.appender()
+	publishing := func(p part, w *plain, n int, pick picker[string], subject func(string) *subject, change func(string) (*messages.Change, error)) []part {
+		return beside(p,
+			part{name: "waiting", ours: w.waiting(w.conns[0], n, subjects(pick, subject))},
+			part{name: "appending", ours: appending(n, pick, change, appended)},
+			part{name: "commands", ours: p.ours},
+		)
 	}
 	switch w := w.(type) {
 	case *oneCaller:
-		return of(w.plain, w.callers[0], w.pick, w.plain.subjectOf)
+		return publishing(parts[0], w.plain, w.callers[0], w.pick, w.plain.subjectOf, one), nil
 	case *many:
-		return of(w.plain, w.callers[0], w.pick, w.plain.subjectOf)
+		return publishing(parts[0], w.plain, w.callers[0], w.pick, w.plain.subjectOf, one), nil
 	case *flood:
-		return of(w.plain, w.callers[0], w.pick, w.plain.subjectOf)
+		return publishing(parts[0], w.plain, w.callers[0], w.pick, w.plain.subjectOf, one), nil
 	case *create:
-		return of(w.plain, w.callers, w.pick, fresh)
+		return publishing(parts[0], w.plain, w.callers, w.pick, fresh, one), nil
+	case *ten:
+		var all []part
+		for i, n := range w.callers {
+			all = append(all, publishing(parts[i], w.plain, n, evenly(w.ids), w.plain.subjectOf, tenDeposits)...)
+		}
+		return all, nil
+	case *load:
+		return lesserLoads(s, w, parts)
+	case *returning:
+		return lesserReturns(s, w, parts[0])
 	}
-	return nil
+	return nil, fmt.Errorf("nobody does less than %T", w)
+}
+
+// beside has callers stand beside the raw sides of a part, from which they have the first name.
+func beside(p part, callers ...part) []part {
+	for i := range callers {
+		callers[i].name, callers[i].raw = strings.TrimLeft(strings.ReplaceAll(p.name, " ", "-")+"-"+callers[i].name, "-"), p.raw
+	}
+	return callers
+}
+
+// tenDeposits is the change of a command that brings ten events.
+func tenDeposits(id string) (*messages.Change, error) {
+	recorded, err := persistence.EncodeEvent(&bankpb.Deposited{Amount: 1})
+	if err != nil {
+		return nil, err
+	}
+	return &messages.Change{
+		CommandId: id, Command: string(proto.MessageName(&bankpb.Deposit{})), Time: 1, Events: slices.Repeat([]*messages.Event{recorded}, coins),
+	}, nil
 }
 
 // waiting has callers that publish and wait, over one subscription for all answers.
@@ -116,8 +155,19 @@ func (p *plain) waiting(nc *nats.Conn, callers int, pick picker[*subject]) turn 
 	}
 }
 
-// appending has callers that append a commit of an event and wait.
-func (s *stage) appending(callers int, pick picker[string]) turn {
+// appending has callers that append a commit of a change and wait.
+func appending(callers int, pick picker[string], change func(id string) (*messages.Change, error), appended func(string, *messages.Change) error) turn {
+	made, err := change("limit")
+	return func(ctx context.Context, d time.Duration) (report.Sample, error) {
+		if err != nil {
+			return report.Sample{}, err
+		}
+		return crowd[string]{callers, pick}.run(ctx, d, "appending", func(_ int, id string) error { return appended(id, made) })
+	}
+}
+
+// appender gives what appends a change to an account and waits, one at a time for each.
+func (s *stage) appender() func(id string, change *messages.Change) error {
 	type end struct {
 		sync.Mutex
 		head persistence.Head
@@ -132,27 +182,20 @@ func (s *stage) appending(callers int, pick picker[string]) turn {
 		}
 		return ends[id]
 	}
-	h := newHistory(s)
-	change, err := h.change("limit")
-	return func(ctx context.Context, d time.Duration) (report.Sample, error) {
-		if err != nil {
-			return report.Sample{}, err
-		}
-		return crowd[string]{callers, pick}.run(ctx, d, "appending", func(caller int, id string) error {
-			e := of(id)
-			e.Lock()
-			defer e.Unlock()
-			done := make(chan error, 1)
-			s.stores[0].Append(account("limit-"+id), e.head, []*messages.Change{change}, func(head persistence.Head, err error) {
-				if err == nil {
-					e.head = head
-				}
-				done <- err
-			})
-			if err := <-done; err != nil {
-				return fmt.Errorf("append to %s: %w", id, err)
+	return func(id string, change *messages.Change) error {
+		e := of(id)
+		e.Lock()
+		defer e.Unlock()
+		done := make(chan error, 1)
+		s.stores[0].Append(account("limit-"+id), e.head, []*messages.Change{change}, func(head persistence.Head, err error) {
+			if err == nil {
+				e.head = head
 			}
-			return nil
+			done <- err
 		})
+		if err := <-done; err != nil {
+			return fmt.Errorf("append to %s: %w", id, err)
+		}
+		return nil
 	}
 }

@@ -54,9 +54,9 @@ func (s *Store) page(ctx context.Context, a aggregate, c persistence.Commit) ([]
 	if len(before) == 0 {
 		return page, nil
 	}
-	out := make(chan answer, len(before))
+	out, by := make(chan answer, len(before)), s.reads.lane()
 	for i, seq := range before {
-		if err := s.reads.ask(ctx, a.partition.directAt(seq), i, out); err != nil {
+		if err := by.ask(ctx, a.partition.directAt(seq), i, out); err != nil {
 			return nil, a.unavailable("read", err)
 		}
 	}

@@ -140,7 +140,7 @@ func TestReadsGiveBackTheirRoom(t *testing.T) {
 	p := s.pipe(t, 0)
 	r := &reads{pipes: []*pipe{p}}
 	out := make(chan answer, 1)
-	if err := r.ask(t.Context(), query{subject: "mute"}, 0, out); err != nil {
+	if err := r.lane().ask(t.Context(), query{subject: "mute"}, 0, out); err != nil {
 		t.Fatal(err)
 	}
 	p.tick()
@@ -148,7 +148,7 @@ func TestReadsGiveBackTheirRoom(t *testing.T) {
 		t.Errorf("a lost request: %v, %d bytes are still taken", a.err, r.taken)
 	}
 	p.nc.Close()
-	if err := r.ask(t.Context(), query{subject: "mute"}, 0, out); err == nil || r.taken != 0 {
+	if err := r.lane().ask(t.Context(), query{subject: "mute"}, 0, out); err == nil || r.taken != 0 {
 		t.Errorf("a request that is not sent: %v, %d bytes are still taken", err, r.taken)
 	}
 }

@@ -14,7 +14,7 @@ import (
 // Load implements [persistence.Reader].
 func (s *Store) Load(ctx context.Context, ref holdfast.Ref, fingerprint string) (persistence.Loaded, error) {
 	var all collected
-	l, err := s.load(ctx, ref, fingerprint, loading{to: &all})
+	l, err := s.load(ctx, ref, fingerprint, loading{to: &all, by: s.reads.lane()})
 	l.Commits = all.commits
 	if err != nil {
 		return persistence.Loaded{}, err
@@ -24,12 +24,13 @@ func (s *Store) Load(ctx context.Context, ref holdfast.Ref, fingerprint string) 
 
 // Replay implements [persistence.Replayer].
 func (s *Store) Replay(ctx context.Context, ref holdfast.Ref, fingerprint string, to persistence.Rebuilder) (persistence.Loaded, error) {
-	return s.load(ctx, ref, fingerprint, loading{to: to, again: new(messages.Decoder)})
+	return s.load(ctx, ref, fingerprint, loading{to: to, by: s.reads.lane(), again: new(messages.Decoder)})
 }
 
-// A loading is to whom a load goes.
+// A loading is to whom a load goes, and how it is read.
 type loading struct {
 	to persistence.Rebuilder
+	by *lane
 	// again, when set, reads one commit after the other: none is kept.
 	again *messages.Decoder
 }
@@ -55,7 +56,7 @@ func (s *Store) load(ctx context.Context, ref holdfast.Ref, fingerprint string, 
 	if a.partition.newcomers.has(ctx, a, fingerprint) {
 		return persistence.Loaded{Head: a.first()}, to.to.Begin(nil)
 	}
-	e, err := s.ends(ctx, a, fingerprint)
+	e, err := s.ends(ctx, a, fingerprint, to.by)
 	if err != nil {
 		return persistence.Loaded{}, err
 	}
@@ -79,19 +80,19 @@ type ends struct {
 }
 
 // ends reads both at once.
-func (s *Store) ends(ctx context.Context, a aggregate, fingerprint string) (ends, error) {
+func (s *Store) ends(ctx context.Context, a aggregate, fingerprint string, by *lane) (ends, error) {
 	const tagLast, tagSnapshot = 0, 1
 	out := make(chan answer, 2)
 	q := a.partition.directLast(a.subject)
 	if a.partition.replicated {
 		q = a.partition.leaderLast(a.subject)
 	}
-	if err := s.reads.ask(ctx, q, tagLast, out); err != nil {
+	if err := by.ask(ctx, q, tagLast, out); err != nil {
 		return ends{}, a.unavailable("load", err)
 	}
 	pending := 1
 	if fingerprint != "" {
-		if err := s.reads.ask(ctx, s.snapshots.quickLast(s.snapshotSubject(a)), tagSnapshot, out); err != nil {
+		if err := by.ask(ctx, s.snapshots.quickLast(s.snapshotSubject(a)), tagSnapshot, out); err != nil {
 			return ends{}, a.unavailable("load", err)
 		}
 		pending++
@@ -137,7 +138,7 @@ func openSnapshot(a aggregate, fingerprint string, got answer) (*persistence.Sna
 func (s *Store) connect(ctx context.Context, a aggregate, e ends, to loading, careful bool) (persistence.Loaded, error) {
 	l := persistence.Loaded{Ignored: e.ignored}
 	if snap := e.snapshot; snap != nil {
-		since, err := s.before(ctx, a, e.last, snap.Head.Position.Sequence(), careful)
+		since, err := s.before(ctx, a, e.last, snap.Head.Position.Sequence(), to.by, careful)
 		if err != nil {
 			return persistence.Loaded{}, err
 		}
@@ -154,7 +155,7 @@ func (s *Store) connect(ctx context.Context, a aggregate, e ends, to loading, ca
 		e.snapshot, e.ignored = nil, fmt.Errorf("snapshot: version %d at %s is not in the log: %w", snap.Head.Version, snap.Head.Position, err)
 		return s.connect(ctx, a, e, to, careful)
 	}
-	all, err := s.before(ctx, a, e.last, 0, careful)
+	all, err := s.before(ctx, a, e.last, 0, to.by, careful)
 	if err != nil {
 		return persistence.Loaded{}, err
 	}
@@ -186,7 +187,7 @@ func (s *Store) through(ctx context.Context, a aggregate, e ends, to loading, fi
 		return persistence.Loaded{}, err
 	}
 	h := a.first()
-	fits, err := s.run(ctx, a, first, e.last.Position.Sequence(), func(seq uint64, body []byte) (bool, error) {
+	fits, err := to.by.run(ctx, a, first, e.last.Position.Sequence(), func(seq uint64, body []byte) (bool, error) {
 		d := to.again
 		if d == nil {
 			d = new(messages.Decoder)

@@ -135,12 +135,12 @@ func (n *newcomers) areNew(ctx context.Context, asked []*newcomer) bool {
 		none = func(got answer) bool { return nothingBut(got, *known, i.State.LastSeq) }
 	}
 	const tagLog, tagSnapshots = 0, 1
-	out, pending := make(chan answer, 2), 1
-	if n.store.reads.ask(ctx, n.on.anyOf(logs), tagLog, out) != nil {
+	by, out, pending := n.store.reads.lane(), make(chan answer, 2), 1
+	if by.ask(ctx, n.on.anyOf(logs), tagLog, out) != nil {
 		return false
 	}
 	if len(snapshots) > 0 {
-		if n.store.reads.ask(ctx, n.store.snapshots.anyOf(snapshots), tagSnapshots, out) != nil {
+		if by.ask(ctx, n.store.snapshots.anyOf(snapshots), tagSnapshots, out) != nil {
 			return false
 		}
 		pending++

@@ -64,15 +64,38 @@ type waiter struct {
 	ready  chan struct{}
 }
 
+// inLane is how many messages a lane gets over one pipe, about.
+const inLane = 64
+
+// A lane is the way of queries that belong together: a few go over one pipe, since each has to be woken; many
+// over all of them, in turn. One goroutine uses it at a time.
+type lane struct {
+	reads *reads
+	pipe  *pipe
+	room  int
+}
+
+func (r *reads) lane() *lane { return &lane{reads: r} }
+
+// next gives the pipe for so many messages.
+func (l *lane) next(n int) *pipe {
+	if l.room <= 0 {
+		l.pipe, l.room = l.reads.next(), inLane
+	}
+	l.room -= n
+	return l.pipe
+}
+
 // ask sends a query as soon as there is room. The answer goes to out, which must have
 // room for it. After an error out hears nothing.
-func (r *reads) ask(ctx context.Context, q query, tag int, out chan<- answer) error {
+func (l *lane) ask(ctx context.Context, q query, tag int, out chan<- answer) error {
+	r := l.reads
 	weight, err := r.enter(ctx, q.span)
 	if err != nil {
 		return err
 	}
 	c := &read{from: r, query: q, weight: weight, tag: tag, out: out}
-	if err := c.send(); err != nil {
+	if err := c.send(l.next(max(1, q.span))); err != nil {
 		r.leave(weight, unknown)
 		return err
 	}
@@ -92,7 +115,7 @@ func (r *reads) one(ctx context.Context, q query) (*nats.Msg, error) {
 // hear sends a query and waits for the answer.
 func (r *reads) hear(ctx context.Context, q query) answer {
 	out := make(chan answer, 1)
-	if err := r.ask(ctx, q, 0, out); err != nil {
+	if err := r.lane().ask(ctx, q, 0, out); err != nil {
 		return answer{err: err}
 	}
 	select {
@@ -115,9 +138,9 @@ type read struct {
 	out    chan<- answer
 }
 
-func (r *read) send() error {
+func (r *read) send(by *pipe) error {
 	r.parts = r.parts[:0]
-	return r.from.next().sendAfter(r.waited, &nats.Msg{Subject: r.query.subject, Data: r.query.body}, r)
+	return by.sendAfter(r.waited, &nats.Msg{Subject: r.query.subject, Data: r.query.body}, r)
 }
 
 // wait notes for how long it has waited.
@@ -160,7 +183,7 @@ func (r *read) lost(err error) {
 }
 
 func (r *read) sendAgain() {
-	if err := r.send(); err != nil {
+	if err := r.send(r.from.next()); err != nil {
 		r.fail(err)
 	}
 }

@@ -25,7 +25,7 @@ func TestReadsAreBounded(t *testing.T) {
 	refused := make(chan error, n)
 	for i := range n {
 		asking.Go(func() {
-			if err := r.ask(ctx, query{subject: "big"}, i, out); err != nil {
+			if err := r.lane().ask(ctx, query{subject: "big"}, i, out); err != nil {
 				refused <- err
 			}
 		})
@@ -196,7 +196,7 @@ func TestReadsTakeTurns(t *testing.T) {
 	came := map[string]int{} // by the pipe that is to be answered
 	out := make(chan answer, 6)
 	for i := range cap(out) {
-		if err := r.ask(t.Context(), query{subject: "turns"}, i, out); err != nil {
+		if err := r.lane().ask(t.Context(), query{subject: "turns"}, i, out); err != nil {
 			t.Fatal(err)
 		}
 		select {
@@ -226,7 +226,7 @@ func TestReadsAskAgain(t *testing.T) {
 	store := &Store{reads: &reads{pipes: []*pipe{p}}}
 	out := make(chan answer, 2)
 	for _, q := range []query{{subject: "silent", replicated: true}, {subject: "alone"}} {
-		if err := store.reads.ask(t.Context(), q, 0, out); err != nil {
+		if err := store.reads.lane().ask(t.Context(), q, 0, out); err != nil {
 			t.Fatal(err)
 		}
 	}

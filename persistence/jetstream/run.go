@@ -17,8 +17,8 @@ const (
 // A run reads messages that follow one another in the log, in their order: as bodies alone, by
 // spans, some of which are on their way while the one before is taken.
 type run struct {
-	store     *Store
 	a         aggregate
+	by        *lane
 	next, end uint64 // what is still to be asked for
 	spans     []span // that were, in order
 	taken     int    // how many spans before those
@@ -33,8 +33,8 @@ type span struct {
 
 // run gives the bodies of the messages from one sequence up to another, and reports whether there
 // were so many. each says whether one is what it must be.
-func (s *Store) run(ctx context.Context, a aggregate, from, end uint64, each func(seq uint64, body []byte) (fits bool, err error)) (fits bool, err error) {
-	r := &run{store: s, a: a, next: from, end: end, out: make(chan answer, ahead)}
+func (l *lane) run(ctx context.Context, a aggregate, from, end uint64, each func(seq uint64, body []byte) (fits bool, err error)) (fits bool, err error) {
+	r := &run{a: a, by: l, next: from, end: end, out: make(chan answer, ahead)}
 	for {
 		if err := r.ask(ctx); err != nil {
 			return false, err
@@ -72,7 +72,7 @@ func (r *run) ask(ctx context.Context) error {
 }
 
 func (r *run) send(ctx context.Context, x span, tag int) error {
-	if err := r.store.reads.ask(ctx, r.a.partition.quickSpan(x.from, x.n), tag, r.out); err != nil {
+	if err := r.by.ask(ctx, r.a.partition.quickSpan(x.from, x.n), tag, r.out); err != nil {
 		return r.a.unavailable("read", err)
 	}
 	return nil

@@ -14,7 +14,7 @@ func TestReadsGatherAnew(t *testing.T) {
 	p := s.pipe(t, 100)
 	store := &Store{reads: &reads{pipes: []*pipe{p}}}
 	out := make(chan answer, 1)
-	if err := store.reads.ask(t.Context(), query{subject: "span", span: 3, replicated: true}, 7, out); err != nil {
+	if err := store.reads.lane().ask(t.Context(), query{subject: "span", span: 3, replicated: true}, 7, out); err != nil {
 		t.Fatal(err)
 	}
 	next := func() *nats.Msg {

@@ -40,6 +40,7 @@ const (
 type walk struct {
 	store *Store
 	a     aggregate
+	by    *lane
 	stop  uint64 // sequences above it are read
 
 	quick    bool
@@ -68,8 +69,8 @@ type step struct {
 // before reads the commits before c whose sequences are above stop, newest first. A quick one
 // is complete when it has counted as many commits as there are up to c, or if it is dense, when
 // they have been read otherwise.
-func (s *Store) before(ctx context.Context, a aggregate, c persistence.Commit, stop uint64, careful bool) (*walk, error) {
-	w := &walk{store: s, a: a, stop: stop}
+func (s *Store) before(ctx context.Context, a aggregate, c persistence.Commit, stop uint64, by *lane, careful bool) (*walk, error) {
+	w := &walk{store: s, a: a, by: by, stop: stop}
 	w.extend(c)
 	if len(w.steps) == 0 {
 		return w, nil
@@ -133,7 +134,7 @@ func (w *walk) grow(n int) {
 
 // askFirst asks for the first commit, and how many there are.
 func (w *walk) askFirst(ctx context.Context) error {
-	if err := w.store.reads.ask(ctx, w.a.partition.directFirst(w.a.subject), first, w.out); err != nil {
+	if err := w.by.ask(ctx, w.a.partition.directFirst(w.a.subject), first, w.out); err != nil {
 		return w.a.unavailable("read", err)
 	}
 	w.pending++
@@ -152,7 +153,7 @@ func (w *walk) ask(ctx context.Context) error {
 		if n == 0 {
 			return nil
 		}
-		if err := w.store.reads.ask(ctx, w.query(i, n), i, w.out); err != nil {
+		if err := w.by.ask(ctx, w.query(i, n), i, w.out); err != nil {
 			return w.a.unavailable("read", err)
 		}
 		w.steps[i].span = n
