@@ -29,9 +29,9 @@ const (
 )
 
 // minPassivationEvents is how many events must have come since the last snapshot for one
-// to be worth taking on passivation: fewer are read back as fast, and the many aggregates to
-// which little happens need none.
-const minPassivationEvents = 4
+// to be worth taking on passivation: a load always reads the last commit, and beside it the
+// snapshot, but has to ask once more for what lies between them.
+const minPassivationEvents = 2
 
 // maxKept is how long an empty queue may be to be kept for the next burst.
 const maxKept = 64

@@ -216,7 +216,7 @@ func TestWalkIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	const n = 3 * window
-	w := walk{store: f.store, a: a, out: make(chan answer, window)}
+	w := walk{store: f.store, a: a, by: f.store.reads.lane(), out: make(chan answer, window)}
 	for i := range n {
 		w.steps = append(w.steps, step{seq: uint64(2 * (n - i))})
 	}

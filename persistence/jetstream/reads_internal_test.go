@@ -187,33 +187,53 @@ func FuzzParseAck(f *testing.F) {
 	})
 }
 
-// TestReadsTakeTurns: a server answers what comes by one connection in order, so a slow
-// read must leave another connection free.
-func TestReadsTakeTurns(t *testing.T) {
+// TestLanes: a server answers what comes by one connection in order, so a slow read must leave
+// another one free; but the few queries of one load go over one, and the many of another over all.
+func TestLanes(t *testing.T) {
 	s := newSite(t)
 	requests := s.listen(t, "turns")
 	r := &reads{pipes: []*pipe{s.pipe(t, 100), s.pipe(t, 100), s.pipe(t, 100)}}
-	came := map[string]int{} // by the pipe that is to be answered
-	out := make(chan answer, 6)
-	for i := range cap(out) {
-		if err := r.lane().ask(t.Context(), query{subject: "turns"}, i, out); err != nil {
+	out := make(chan answer, 300)
+	ask := func(l *lane, span int) string { // tells the pipe that is to be answered
+		t.Helper()
+		if err := l.ask(t.Context(), query{subject: "turns", span: span}, 0, out); err != nil {
 			t.Fatal(err)
 		}
 		select {
 		case m := <-requests:
-			came[m.Reply[:strings.LastIndexByte(m.Reply, '.')]]++
+			return m.Reply[:strings.LastIndexByte(m.Reply, '.')]
 		case <-time.After(patience):
 			t.Fatal("a request does not come")
+			panic("unreachable")
 		}
 	}
-	if len(came) != 3 {
-		t.Fatalf("requests came by %d connections, want 3", len(came))
-	}
-	for _, n := range came {
-		if n != 2 {
-			t.Errorf("%d requests came by one of the connections, want 2", n)
+	evenly := func(came map[string]int, each int) {
+		t.Helper()
+		for pipe, n := range came {
+			if len(came) != len(r.pipes) || n != each {
+				t.Errorf("%d requests came by %s, one of %d, want %d by each of %d", n, pipe, len(came), each, len(r.pipes))
+			}
 		}
 	}
+	loads, many, spans := map[string]int{}, map[string]int{}, map[string]int{}
+	for range 2 * len(r.pipes) {
+		one := r.lane()
+		first := ask(one, 0)
+		loads[first]++
+		if second := ask(one, 0); second != first {
+			t.Errorf("two queries of a load go by %s and %s", first, second)
+		}
+	}
+	evenly(loads, 2)
+	one := r.lane()
+	for range inLane * len(r.pipes) {
+		many[ask(one, 0)]++
+	}
+	evenly(many, inLane)
+	for range 2 * len(r.pipes) {
+		spans[ask(one, inLane)]++
+	}
+	evenly(spans, 2)
 }
 
 // TestReadsAskAgain: the replica that was asked may have gone. Another one is asked, later
