@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"runtime"
 	"slices"
 	"testing"
 
@@ -137,25 +136,3 @@ var (
 	_ actor.MessageInvoker = (*desk)(nil)
 	_ actor.Dispatcher     = (*desk)(nil)
 )
-
-// Workers that rest take what comes, and go when they are told to.
-func TestWorkers(t *testing.T) {
-	t.Parallel()
-	w := newWorkers()
-	done, hold := make(chan struct{}), make(chan struct{})
-	for range maxResting + 8 {
-		w.Schedule(func() { <-hold; done <- struct{}{} })
-	}
-	close(hold)
-	for range maxResting + 8 {
-		<-done
-	}
-	for w.resting.Load() != maxResting {
-		runtime.Gosched()
-	}
-	w.Schedule(func() { done <- struct{}{} })
-	<-done
-	w.stop()
-	w.Schedule(func() { done <- struct{}{} })
-	<-done
-}

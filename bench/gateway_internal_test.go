@@ -21,21 +21,8 @@ func BenchmarkGatewayLimits(b *testing.B) {
 }
 
 func benchmarkGateway(b *testing.B, m mode, k kind) {
-	o, ctx := benchmarked(b), context.WithoutCancel(b.Context())
-	s, err := newStage(ctx, m, o.dir, o.settingOf(k))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() {
-		if err := s.close(); err != nil {
-			b.Error(err)
-		}
-	}()
-	w := newGateway(o).(*through)
-	parts, err := w.prepare(ctx, s)
-	if err != nil {
-		b.Fatal(err)
-	}
+	_, _, ready, parts := readied(b, m, k)
+	w, ctx := ready.(*through), context.WithoutCancel(b.Context())
 	for i, n := range w.callers {
 		turns := []struct {
 			name string

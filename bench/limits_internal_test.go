@@ -36,27 +36,13 @@ func BenchmarkLimits(b *testing.B) {
 }
 
 func benchmarkLimits(b *testing.B, m mode, k kind) {
-	o, ctx := benchmarked(b), b.Context()
-	s, err := newStage(ctx, m, o.dir, o.settingOf(k))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() {
-		if err := s.close(); err != nil {
-			b.Error(err)
-		}
-	}()
-	w := k.make(o)
-	parts, err := w.prepare(ctx, s)
-	if err != nil {
-		b.Fatal(err)
-	}
+	o, s, w, parts := readied(b, m, k)
 	callers, err := lesser(s, w, parts)
 	if err != nil {
 		b.Fatal(err)
 	}
 	for _, less := range callers {
-		rounds, err := runRounds(ctx, o, less.name, time.Second, less)
+		rounds, err := runRounds(b.Context(), o, less.name, time.Second, less)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -66,11 +52,13 @@ func benchmarkLimits(b *testing.B, m mode, k kind) {
 	}
 }
 
+// changing makes the change of a command to an account.
+type changing func(id string) (*messages.Change, error)
+
 // lesser are the callers who do less than send commands, and those who do.
 func lesser(s *stage, w workload, parts []part) ([]part, error) {
-	one := func(name string) (*messages.Change, error) { return newHistory(s).change(name) }
-	appended := s.appender()
-	publishing := func(p part, w *plain, n int, pick picker[string], subject func(string) *subject, change func(string) (*messages.Change, error)) []part {
+	appended, one := s.appender(), newHistory(s).change
+	publishing := func(p part, w *plain, n int, pick picker[string], subject func(string) *subject, change changing) []part {
 		return beside(p,
 			part{name: "waiting", ours: w.waiting(w.conns[0], n, subjects(pick, subject))},
 			part{name: "appending", ours: appending(n, pick, change, appended)},
@@ -156,7 +144,7 @@ func (p *plain) waiting(nc *nats.Conn, callers int, pick picker[*subject]) turn 
 }
 
 // appending has callers that append a commit of a change and wait.
-func appending(callers int, pick picker[string], change func(id string) (*messages.Change, error), appended func(string, *messages.Change) error) turn {
+func appending(callers int, pick picker[string], change changing, appended func(string, *messages.Change) error) turn {
 	made, err := change("limit")
 	return func(ctx context.Context, d time.Duration) (report.Sample, error) {
 		if err != nil {

@@ -43,21 +43,28 @@ func benchmarked(b *testing.B) options {
 	return options{rounds: b.N, per: time.Second, dir: b.TempDir(), self: []string{os.Args[0], victimVerb}, told: func(string, ...any) {}}
 }
 
-func benchmarkAlone(b *testing.B, m mode, k kind) {
-	o := benchmarked(b)
-	s, err := newStage(b.Context(), m, o.dir, o.settingOf(k))
+// readied gives a workload that is ready on a stage of its own, which ends with the benchmark.
+func readied(b *testing.B, m mode, k kind) (o options, s *stage, w workload, parts []part) {
+	b.Helper()
+	o, ctx := benchmarked(b), context.WithoutCancel(b.Context())
+	s, err := newStage(ctx, m, o.dir, o.settingOf(k))
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer func() {
+	b.Cleanup(func() {
 		if err := s.close(); err != nil {
 			b.Error(err)
 		}
-	}()
-	parts, err := k.make(o).prepare(context.WithoutCancel(b.Context()), s)
-	if err != nil {
+	})
+	w = k.make(o)
+	if parts, err = w.prepare(ctx, s); err != nil {
 		b.Fatal(err)
 	}
+	return o, s, w, parts
+}
+
+func benchmarkAlone(b *testing.B, m mode, k kind) {
+	_, _, _, parts := readied(b, m, k)
 	for _, p := range parts {
 		name := strings.ReplaceAll(p.of(k), " ", "-")
 		for range b.N {

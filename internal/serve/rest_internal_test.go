@@ -45,41 +45,6 @@ func started(t *testing.T) *Service {
 	return s
 }
 
-// rest waits until all requests are answered, and as many goroutines rest as should.
-func (s *Service) rest(t *testing.T, enough func(int32) bool) {
-	t.Helper()
-	polltest.Until(t, patient, func() error {
-		if n, under := s.resting.Load(), s.InFlight(); !enough(n) || under > 0 {
-			return fmt.Errorf("%d rest, and %d requests are under way", n, under)
-		}
-		return nil
-	})
-}
-
-// TestRest: those who have answered answer the next, and not more of them wait for it than are
-// worth their memory.
-func TestRest(t *testing.T) {
-	t.Parallel()
-	s, open := started(t), make(chan struct{})
-	at := &Endpoint{Handle: func(context.Context, *Request) (Answer, error) { return Answer{}, nil }}
-	for range 4 * maxResting {
-		s.Receive(at, Request{Subject: "x", Reply: "_INBOX.x"})
-		s.rest(t, func(n int32) bool { return n > 0 })
-	}
-	if n := s.resting.Load(); n > maxResting/2 { // not 1: one may be about to rest when the next request comes
-		t.Errorf("%d rest, and there was one request at a time", n)
-	}
-	slow := &Endpoint{Handle: func(context.Context, *Request) (Answer, error) {
-		<-open
-		return Answer{}, nil
-	}}
-	for range 2 * maxResting {
-		s.Receive(slow, Request{Subject: "x", Reply: "_INBOX.x"})
-	}
-	close(open)
-	s.rest(t, func(n int32) bool { return n == maxResting })
-}
-
 // TestRestHoldsOnToNothing: a body that was answered takes no memory any more.
 func TestRestHoldsOnToNothing(t *testing.T) {
 	t.Parallel()
@@ -88,7 +53,12 @@ func TestRestHoldsOnToNothing(t *testing.T) {
 	held := weak.Make(&body[0])
 	e := &Endpoint{Handle: func(context.Context, *Request) (Answer, error) { return Answer{}, nil }}
 	s.Receive(e, Request{Subject: "x", Reply: "_INBOX.x", Body: body})
-	s.rest(t, func(n int32) bool { return n > 0 })
+	polltest.Until(t, patient, func() error {
+		if n, under := s.crew.Resting(), s.InFlight(); n == 0 || under > 0 {
+			return fmt.Errorf("%d rest, and %d requests are under way", n, under)
+		}
+		return nil
+	})
 	polltest.Until(t, patient, func() error {
 		runtime.GC()
 		if held.Value() != nil {

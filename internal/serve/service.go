@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/crew"
 	"github.com/holdfast-run/holdfast/messages"
 )
 
@@ -43,8 +43,7 @@ type Service struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	work    chan task
-	resting atomic.Int32
+	crew *crew.Crew[task]
 }
 
 // A task is a request that is to be handled and answered.
@@ -53,13 +52,11 @@ type task struct {
 	request  *Request
 }
 
-// maxResting is how many goroutines may wait for a request.
-const maxResting = 64
-
 // New makes a service.
 func New(cfg Config) *Service {
-	s := &Service{cfg: cfg, flight: newFlight(cfg.MaxInFlight, cfg.MaxInFlightBytes), work: make(chan task)}
+	s := &Service{cfg: cfg, flight: newFlight(cfg.MaxInFlight, cfg.MaxInFlightBytes)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.crew = crew.New(s.answer, s.ctx.Done())
 	return s
 }
 
@@ -105,36 +102,13 @@ func (s *Service) Receive(e *Endpoint, r Request) {
 		s.finish(e, &r, Answer{}, err)
 		return
 	}
-	t := task{e, &r}
-	select {
-	case s.work <- t:
-	default:
-		go s.serve(t)
-	}
+	s.crew.Do(task{e, &r})
 }
 
-// serve answers a request, and then others, as long as it need not rest among too many: a new
-// goroutine would have to grow its stack first.
-func (s *Service) serve(t task) {
-	for {
-		s.answer(t.endpoint, t.request)
-		if s.resting.Add(1) > maxResting {
-			s.resting.Add(-1)
-			return
-		}
-		select {
-		case t = <-s.work:
-			s.resting.Add(-1)
-		case <-s.ctx.Done():
-			return
-		}
-	}
-}
-
-func (s *Service) answer(e *Endpoint, r *Request) {
-	defer s.flight.leave(len(r.Body))
-	result, err := s.handle(e, r)
-	s.finish(e, r, result, err)
+func (s *Service) answer(t task) {
+	defer s.flight.leave(len(t.request.Body))
+	result, err := s.handle(t.endpoint, t.request)
+	s.finish(t.endpoint, t.request, result, err)
 }
 
 func (s *Service) admit(r *Request) error {
