@@ -129,7 +129,7 @@ func TestBadInput(t *testing.T) {
 		})
 	}
 	check(t, "version", w.version(t, "a-1"), 7)
-	check(t, "in flight", w.gateway.InFlight(), 0)
+	w.underWay(t, 0)
 	w.accepted(t, deposit, `{"amount":1}`)
 }
 

@@ -146,7 +146,7 @@ func TestPanicOfASender(t *testing.T) {
 	if log := w.journal.String(); !strings.Contains(log, "ouch") || !strings.Contains(log, "command_test.go") {
 		t.Errorf("the log does not tell the panic and its place: %s", log)
 	}
-	check(t, "in flight", w.gateway.InFlight(), 0)
+	w.underWay(t, 0)
 }
 
 func TestNamesOfEventsThatDoNotFit(t *testing.T) {

@@ -94,7 +94,7 @@ func TestSlowAggregateDelaysNoOther(t *testing.T) {
 	for i := range 20 {
 		w.accepted(t, fmt.Sprintf("bank.cmd.account.a-%d.Deposit", i), `{"amount":1}`)
 	}
-	check(t, "in flight", w.gateway.InFlight(), 3)
+	w.underWay(t, 3)
 	close(g.open)
 	check(t, "answers", fmt.Sprint(collect(t, slow, 3)), "map[:3]")
 }
@@ -110,12 +110,7 @@ func TestOverload(t *testing.T) {
 	check(t, "version", w.version(t, "a-1"), 0)
 	close(g.open)
 	check(t, "answers", fmt.Sprint(collect(t, hot, 3)), "map[:3]")
-	eventually(t, func() error {
-		if n := w.gateway.InFlight(); n != 0 {
-			return fmt.Errorf("%d are under way: %w", n, errNotYet)
-		}
-		return nil
-	})
+	w.underWay(t, 0)
 	w.accepted(t, deposit, `{"amount":1}`)
 	check(t, "429s", w.gateway.Stats(messages.KindCommand).Errors[429], 1)
 }
@@ -143,6 +138,7 @@ func TestBurstAtOneAggregate(t *testing.T) {
 	close(g.open)
 	check(t, "answers then", fmt.Sprint(collect(t, hot, 100)), "map[:100]")
 	check(t, "version", w.version(t, "hot"), 100)
+	w.underWay(t, 0)
 	w.accepted(t, "bank.cmd.account.hot.Deposit", `{"amount":1}`)
 }
 

@@ -235,7 +235,7 @@ func TestViewsThatWait(t *testing.T) {
 	check(t, "a third", query(t, nc, "bank.view.orders.o-1").Header.Get("Nats-Service-Error-Code"), "429")
 	w.accepted(t, "bank.cmd.account.a-1.OpenAccount", `{"owner":"Ada"}`)
 	w.accepted(t, deposit, `{"amount":1}`)
-	check(t, "in flight", w.gateway.InFlight(), 2)
+	w.underWay(t, 2)
 	if err := w.gateway.Stop(within(t)); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -199,6 +200,17 @@ func (w *world) version(t *testing.T, id string) holdfast.Version {
 
 func timeout(d time.Duration) func(*gateway.Config) {
 	return func(c *gateway.Config) { c.Timeout = d }
+}
+
+// underWay waits until so many requests are under way: one is until a moment after its answer.
+func (w *world) underWay(t *testing.T, want int) {
+	t.Helper()
+	eventually(t, func() error {
+		if n := w.gateway.InFlight(); n != want {
+			return fmt.Errorf("%d requests are under way, want %d", n, want)
+		}
+		return nil
+	})
 }
 
 // eventually polls until try gives no error.
