@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -169,8 +170,14 @@ func TestWrongUsage(t *testing.T) {
 		{"compare x.json", "accepts 2 arg(s), received 1"},
 		{"compare /does/not/exist.json x.json", "open /does/not/exist.json"},
 		{"compare x.json x.json --tolerance 2", "--tolerance 2: want a share between 0 and 1, for instance 0.2"},
+		{"page", "accepts 1 arg(s), received 0"},
+		{"page /does/not/exist.md", "open /does/not/exist.md"},
 	} {
-		got := command(t.Context(), append(strings.Fields(c.args), map[bool][]string{true: nil, false: {"--dir", dir}}[strings.Contains(c.args, "--dir") || strings.HasPrefix(c.args, "compare")]...)...)
+		args := strings.Fields(c.args)
+		if args[0] != "compare" && args[0] != "page" && !slices.Contains(args, "--dir") {
+			args = append(args, "--dir", dir)
+		}
+		got := command(t.Context(), args...)
 		if got.code != cli.ExitUsage || got.out != "" || !strings.Contains(got.err, c.want) {
 			t.Errorf("bench %s: got %+v, want exit code 2 and %q", c.args, got, c.want)
 		}
@@ -188,27 +195,57 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+// written is a file with a document that has one ratio.
+func written(t *testing.T, name string, rate float64) (path string) {
+	t.Helper()
+	r := report.Result{Workload: "hot", Mode: "always", Ratios: []report.Ratio{{
+		Figure: "rate", Higher: true, Judged: true, Spread: report.Spread{Min: rate, Median: rate, Max: rate},
+	}}}
+	text, err := report.Document{Format: report.Format, Complete: true, Results: []report.Result{r}}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path = filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func TestCompare(t *testing.T) {
 	t.Parallel()
-	write := func(name string, rate float64) string {
-		r := report.Result{Workload: "hot", Mode: "always", Ratios: []report.Ratio{{
-			Figure: "rate", Higher: true, Judged: true, Spread: report.Spread{Min: rate, Median: rate, Max: rate},
-		}}}
-		text, err := report.Document{Format: report.Format, Results: []report.Result{r}}.Encode()
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(t.TempDir(), name)
-		if err := os.WriteFile(path, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	old, now := write("old.json", 10), write("new.json", 7.5)
+	old, now := written(t, "old.json", 10), written(t, "new.json", 7.5)
 	if got := command(t.Context(), "compare", old, now); got.code != cli.ExitFailure || !strings.Contains(got.out, "worse") || !strings.Contains(got.err, "1 of 1 ratios are worse by more than 20 %") {
 		t.Errorf("got %+v", got)
 	}
 	if got := command(t.Context(), "compare", old, now, "--tolerance", "0.3"); got.code != cli.ExitOK || strings.Contains(got.out, "worse") {
 		t.Errorf("when more is tolerated: got %+v", got)
+	}
+}
+
+// TestPage: --check finds that a page says something else than its document, which lies beside
+// it, and changes nothing; without it the page is written anew, and then it is right.
+func TestPage(t *testing.T) {
+	t.Parallel()
+	page := filepath.Join(filepath.Dir(written(t, "x.json", 7.5)), "page.md")
+	const old = "# Speed\n<!-- bench: x.json -->\nAll is fast.\n<!-- end of bench -->\n"
+	if err := os.WriteFile(page, []byte(old), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	says := func() string {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	if got := command(t.Context(), "page", page, "--check"); got.code != cli.ExitFailure || !strings.Contains(got.err, "does not say what its documents say: run 'node bench page "+page+"'") || says() != old {
+		t.Errorf("--check: got %+v, and the page says %q", got, says())
+	}
+	if got := command(t.Context(), "page", page); got.code != cli.ExitOK || !strings.Contains(says(), "`always`: One server") || !strings.Contains(says(), "7.50 (7.50–7.50)") {
+		t.Errorf("got %+v, and the page says %q", got, says())
+	}
+	if got := command(t.Context(), "page", page, "--check"); got.code != cli.ExitOK {
+		t.Errorf("--check of what was just written: got %+v", got)
 	}
 }

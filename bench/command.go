@@ -38,7 +38,7 @@ type flags struct {
 	zipf, json     bool
 }
 
-// Command is bench, with compare below it.
+// Command is bench, with compare and page below it.
 func Command(cfg cli.Config) *cobra.Command { return command(cfg, 0) }
 
 // command is Command, whose workloads have at most so many aggregates and callers.
@@ -99,7 +99,7 @@ Exit codes: 0 measured and verified, 1 failed, not verified or interrupted, 2 wr
 	fs.IntVar(&f.live, "live", 0, "`number` of aggregates that may be active in soak, beyond which those that are longest unused go (default: all)")
 	fs.BoolVar(&f.json, "json", false, "write one JSON document instead of tables")
 	fs.StringVar(&f.out, "out", "", "`file` to write the JSON document to as well")
-	cmd.AddCommand(compareCommand(cfg), victimCommand())
+	cmd.AddCommand(compareCommand(cfg), pageCommand(cfg), victimCommand())
 	return cmd
 }
 

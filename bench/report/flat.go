@@ -77,10 +77,15 @@ func (r Result) overTime(w io.Writer) {
 			fmt.Fprintf(w, "  %s\n", course(i+1, len(r.P99s), p99, r.Heaps[i], r.Servers[i]))
 		}
 	}
+	fmt.Fprintf(w, "  %s\n", r.Flat)
+}
+
+// String is a sentence.
+func (f Flat) String() string {
 	verdict := "Not flat"
-	if r.Flat.Is {
+	if f.Is {
 		verdict = "Flat"
 	}
-	fmt.Fprintf(w, "  %s: in the last third of the rounds p99 was %s × that of the first third, and the heap %s ×; flat is at most %s × and %s ×. The servers had %s ×.\n",
-		verdict, Times(r.Flat.P99), Times(r.Flat.Heap), Times(flatP99), Times(flatHeap), Times(r.Flat.Servers))
+	return fmt.Sprintf("%s: in the last third of the rounds p99 was %s × that of the first third, and the heap %s ×; flat is at most %s × and %s ×. The servers had %s ×.",
+		verdict, Times(f.P99), Times(f.Heap), Times(flatP99), Times(flatHeap), Times(f.Servers))
 }

@@ -2,6 +2,7 @@ package report_test
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -215,6 +216,46 @@ func TestSteadyTable(t *testing.T) {
 	var b strings.Builder
 	report.Table(&b, []report.Result{steady([]uint64{20}, times...), steady([]uint64{20}, times[:3]...)}, func(mode string) string { return mode })
 	golden(t, "steady.txt", b.String())
+}
+
+// TestPage: what stands between the two lines gives way to the document that the first names, and
+// all else stays.
+func TestPage(t *testing.T) {
+	t.Parallel()
+	d := document("hot", 150*time.Microsecond, 12*time.Millisecond, document("one-caller", 2*time.Second, 9*time.Microsecond).Results[0], steady([]uint64{20}, time.Millisecond))
+	d.Results[1].Mode, d.Results[2].Mode = "relaxed", "relaxed"
+	d.Began = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	documents := map[string]report.Document{"a.json": d, "b/c.json": document("create", time.Millisecond, time.Millisecond)}
+	b := documents["b/c.json"]
+	b.Complete = false
+	documents["b/c.json"] = b
+	page := func(text string) (string, error) {
+		return report.Page(text, func(file string) (report.Document, error) {
+			d, ok := documents[file]
+			if !ok {
+				return d, fmt.Errorf("no %s", file)
+			}
+			return d, nil
+		}, func(mode string) string { return "One server, " + mode })
+	}
+	got, err := page("# Speed\n\n<!-- bench: a.json -->\nold\n<!-- end of bench -->\n\nMore:\n<!-- bench: b/c.json -->\n<!-- end of bench -->\nThe end.")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "page.md", got)
+	if again, err := page(got); err != nil || again != got {
+		t.Errorf("a second time: got %v and\n%s", err, again)
+	}
+	for _, c := range []struct{ text, want string }{
+		{"", "no document has a place in it"},
+		{"<!-- bench: a.json -->\n", `the place of a.json has no end: add a line "<!-- end of bench -->"`},
+		{"<!-- bench: a.json -->\n<!-- bench: b/c.json -->\n<!-- end of bench -->\n", "the place of a.json has no end"},
+		{"<!-- bench: d.json -->\n<!-- end of bench -->\n", "no d.json"},
+	} {
+		if got, err := page(c.text); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: got %q and %v, want %q", c.text, got, err, c.want)
+		}
+	}
 }
 
 func TestEncode(t *testing.T) {

@@ -8,13 +8,24 @@ import (
 
 // Head writes where and how it was measured.
 func (d Document) Head(w io.Writer) {
+	fmt.Fprintf(w, "Machine   %s\n", d.machine())
+	fmt.Fprintf(w, "Versions  %s\n", d.versions())
+	fmt.Fprintf(w, "Method    %s of %s a side\n", plural(d.Method.Rounds, "round"), d.Method.For)
+	for clause := range strings.SplitSeq(d.Method.Text, "; ") {
+		fmt.Fprintf(w, "          %s\n", clause)
+	}
+}
+
+func (d Document) machine() string {
 	parts := []string{d.Machine.System}
 	if d.Machine.CPU != "" {
 		parts = append(parts, d.Machine.CPU)
 	}
-	parts = append(parts, plural(d.Machine.Cores, "core"), "fsync "+Micros(d.Machine.Fsync))
-	fmt.Fprintf(w, "Machine   %s\n", strings.Join(parts, ", "))
-	versions := []string{}
+	return strings.Join(append(parts, plural(d.Machine.Cores, "core"), "fsync "+Micros(d.Machine.Fsync)), ", ")
+}
+
+func (d Document) versions() string {
+	var versions []string
 	for _, v := range []struct{ name, version string }{
 		{"holdfast", d.Versions.Holdfast}, {"nats-server", d.Versions.NATSServer}, {"nats.go", d.Versions.NATSGo}, {"", d.Versions.Go},
 	} {
@@ -22,11 +33,7 @@ func (d Document) Head(w io.Writer) {
 			versions = append(versions, strings.TrimSpace(v.name+" "+v.version))
 		}
 	}
-	fmt.Fprintf(w, "Versions  %s\n", strings.Join(versions, ", "))
-	fmt.Fprintf(w, "Method    %s of %s a side\n", plural(d.Method.Rounds, "round"), d.Method.For)
-	for clause := range strings.SplitSeq(d.Method.Text, "; ") {
-		fmt.Fprintf(w, "          %s\n", clause)
-	}
+	return strings.Join(versions, ", ")
 }
 
 // Table writes results, those of each mode under its title.
