@@ -76,6 +76,12 @@ bench-check: ## is Holdfast still as fast beside the raw engine as was recorded?
 	go run ./cmd/node bench --rounds 9 --out "$$dir/now.json" && \
 	go run ./cmd/node bench compare docs/benchmarks/recorded.json "$$dir/now.json" --tolerance 0.25
 
+.PHONY: bench-page
+bench-page: ## measure all workloads but soak anew, in half an hour, and write the tables of docs/benchmarks.md
+	go run ./cmd/node bench one-caller hot many flood create ten load replay return gateway remote saga failover \
+		--mode all --for 1s --out docs/benchmarks/suite.json
+	go run ./cmd/node bench page docs/benchmarks.md
+
 .PHONY: ci
 ci: ## everything that must hold before a change is merged
 	.ci/run

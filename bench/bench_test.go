@@ -242,7 +242,7 @@ func TestPage(t *testing.T) {
 	if got := command(t.Context(), "page", page, "--check"); got.code != cli.ExitFailure || !strings.Contains(got.err, "does not say what its documents say: run 'node bench page "+page+"'") || says() != old {
 		t.Errorf("--check: got %+v, and the page says %q", got, says())
 	}
-	if got := command(t.Context(), "page", page); got.code != cli.ExitOK || !strings.Contains(says(), "`always`: One server") || !strings.Contains(says(), "7.50 (7.50–7.50)") {
+	if got := command(t.Context(), "page", page); got.code != cli.ExitOK || !strings.Contains(says(), "**One server, fsync before every answer (always)**") || !strings.Contains(says(), "7.50 (7.50–7.50)") {
 		t.Errorf("got %+v, and the page says %q", got, says())
 	}
 	if got := command(t.Context(), "page", page, "--check"); got.code != cli.ExitOK {

@@ -18,11 +18,11 @@ func (d Document) Markdown(w io.Writer, title func(mode string) string) {
 	for i, r := range d.Results {
 		if i == 0 || r.Mode != mode {
 			mode = r.Mode
-			fmt.Fprintf(w, "\n`%s`: %s.\n\n", mode, title(mode))
+			fmt.Fprintf(w, "\n**%s**\n\n", title(mode))
 			fmt.Fprint(w, "| workload | ours | raw | rate | p50 | p99 | CPU | allocations |\n|---|---|---|---|---|---|---|---|\n")
 		}
-		fmt.Fprintf(w, "| `%s` | %s | %s (%s) | %s | %s | %s | %s | %.1f, %.1f |\n", r.Workload, r.Ours.brief(), r.Raw.brief(), r.By,
-			r.ratio("rate"), r.ratio("p50"), r.ratio("p99"), r.ratio("cpu"), r.Ours.Allocs, r.Raw.Allocs)
+		fmt.Fprintf(w, "| `%s` | %s | %s (%s) | %s | %s | %s | %s | %s |\n", r.Workload, r.Ours.brief(), r.Raw.brief(), r.By,
+			r.ratio("rate"), r.ratio("p50"), r.ratio("p99"), r.ratio("cpu"), r.allocations())
 	}
 	for _, r := range d.Results {
 		if r.Flat != nil {
@@ -41,6 +41,14 @@ func (r Result) ratio(figure string) string {
 		return ""
 	}
 	return fmt.Sprintf("%s (%s–%s)", Times(x.Median), Times(x.Min), Times(x.Max))
+}
+
+// allocations are those of one, ours and raw, where they were counted.
+func (r Result) allocations() string {
+	if r.Ours.Allocs == 0 && r.Raw.Allocs == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.1f, %.1f", r.Ours.Allocs, r.Raw.Allocs)
 }
 
 // What encloses the place of a document in a page. The first names its file.
