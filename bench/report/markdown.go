@@ -63,11 +63,14 @@ const (
 func Page(text string, read func(file string) (Document, error), title func(mode string) string) (string, error) {
 	var b strings.Builder
 	places, open := 0, ""
+	endless := func() (string, error) {
+		return "", fmt.Errorf("the place of %s has no end: add a line %q", open, placeEnds)
+	}
 	for line := range strings.Lines(text) {
 		file, begins := strings.CutPrefix(strings.TrimSpace(line), placeBegins)
 		switch {
 		case begins && open != "":
-			return "", fmt.Errorf("the place of %s has no end: add a line %q", open, placeEnds)
+			return endless()
 		case begins:
 			places, open = places+1, strings.TrimSuffix(file, placeNamed)
 			d, err := read(open)
@@ -86,7 +89,7 @@ func Page(text string, read func(file string) (Document, error), title func(mode
 	}
 	switch {
 	case open != "":
-		return "", fmt.Errorf("the place of %s has no end: add a line %q", open, placeEnds)
+		return endless()
 	case places == 0:
 		return "", fmt.Errorf("no document has a place in it: add a line %q and a line %q", placeBegins+"FILE.json"+placeNamed, placeEnds)
 	}

@@ -225,10 +225,9 @@ func TestPage(t *testing.T) {
 	d := document("hot", 150*time.Microsecond, 12*time.Millisecond, document("one-caller", 2*time.Second, 9*time.Microsecond).Results[0], steady([]uint64{20}, time.Millisecond))
 	d.Results[1].Mode, d.Results[2].Mode = "relaxed", "relaxed"
 	d.Began = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	documents := map[string]report.Document{"a.json": d, "b/c.json": document("create", time.Millisecond, time.Millisecond)}
-	b := documents["b/c.json"]
-	b.Complete = false
-	documents["b/c.json"] = b
+	interrupted := document("create", time.Millisecond, time.Millisecond)
+	interrupted.Complete = false
+	documents := map[string]report.Document{"a.json": d, "b/c.json": interrupted}
 	page := func(text string) (string, error) {
 		return report.Page(text, func(file string) (report.Document, error) {
 			d, ok := documents[file]
